@@ -1,0 +1,171 @@
+"""The nouns of the house: frozen records without verbs. Read this first.
+
+Everything is in the frame of `picotome.geometry`: arrays are indexed ``[x, y, z]``, images
+``[tilt, x, y]``, the beam runs along z, the tilt axis is y, the origin is voxel ``n // 2``.
+Positions are in ångström relative to that origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+TomogramKind = Literal["degraded", "repaired", "ideal"]
+
+
+@dataclass(frozen=True, eq=False)
+class Specimen:
+    """True atoms.
+
+    Attributes
+    ----------
+    positions_A
+        (n, 3) float64, columns x, y, z, relative to the origin.
+    atomic_numbers
+        (n,) int64.
+    description
+        One line for people: what was built, with its drawn numbers.
+    truth
+        Per-atom fields that the builder imposed, each (n, ...): for example ``displacement_A`` (n, 3),
+        the vector from the perfect lattice site to the atom.
+    """
+
+    positions_A: Array
+    atomic_numbers: Array
+    description: str = ""
+    truth: Mapping[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class TiltSeries:
+    """Images and what the user believes of their geometry.
+
+    Attributes
+    ----------
+    images
+        (n_tilts, nx, ny) float32. Simulated: detected electrons per incident electron (a fraction).
+        Imported: whatever unit the detector had.
+    tilt_deg
+        (n_tilts,) nominal tilt about y.
+    pixel_size_A
+        Edge of a square pixel.
+    dose_e_per_A2
+        Incident electrons per Å² and image; None where unknown (imported) or noise-free.
+    engine
+        What made the images: ``prism``, ``multislice``, ``linear`` or ``import``.
+    truth
+        Geometry that the user does not know: ``tilt_error_deg`` (n_tilts, 3) small rotations about
+        x, y, z and ``shift_error_A`` (n_tilts, 2). Empty for imported series.
+    """
+
+    images: Array
+    tilt_deg: Array
+    pixel_size_A: float
+    dose_e_per_A2: float | None = None
+    engine: str = "import"
+    truth: Mapping[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Tomogram:
+    """A volume.
+
+    Attributes
+    ----------
+    volume
+        (nx, ny, nz) float32; its sum over z times `voxel_size_A` is an image at zero tilt.
+    voxel_size_A
+        Edge of a cubic voxel.
+    kind
+        ``degraded`` (reconstructed through the missing wedge), ``repaired`` (by the network) or
+        ``ideal`` (made from the true atoms).
+    """
+
+    volume: Array
+    voxel_size_A: float
+    kind: TomogramKind
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """One particle of a dataset: the truth, what the microscope saw and both tomograms."""
+
+    specimen: Specimen
+    series: TiltSeries
+    degraded: Tomogram
+    ideal: Tomogram
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Found atoms.
+
+    Attributes
+    ----------
+    positions_A
+        (n, 3) float64, relative to the origin.
+    intensities
+        (n,) integral of the fitted peak over the volume (tomogram unit × Å³).
+    atomic_numbers
+        (n,) int64; 0 where the species is not known.
+    sigma_A
+        (n,) standard deviation of the fitted peak.
+    """
+
+    positions_A: Array
+    intensities: Array
+    atomic_numbers: Array
+    sigma_A: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """A trace held against the true atoms, matched one to one within `radius_A`.
+
+    RMSDs are over matched atoms after the mean translation is removed (the field's number); the rigid
+    and affine variants after a best rigid / affine fit. Numbers that do not exist (no match, no surface
+    atoms) are NaN.
+
+    Attributes
+    ----------
+    rmsd_axis_pm
+        (3,) along x, y, z.
+    rmsd_species_pm
+        RMSD for each true element, by symbol.
+    species_accuracy
+        Fraction of matched atoms with the right element; NaN where the trace knows no species.
+    chance_recall
+        Recall that a randomly rotated copy of the truth reaches by accident.
+    matched_true, matched_found
+        (m,) indices into the specimen and the trace.
+    displacement_pm
+        (m, 3) found minus true, translation removed.
+    translation_pm
+        (3,) the mean translation that was removed.
+    """
+
+    n_true: int
+    n_found: int
+    recall: float
+    precision: float
+    radius_A: float
+    rmsd_pm: float
+    median_pm: float
+    rmsd_axis_pm: tuple[float, float, float]
+    surface_rmsd_pm: float
+    core_rmsd_pm: float
+    rigid_rmsd_pm: float
+    affine_rmsd_pm: float
+    rmsd_species_pm: Mapping[str, float]
+    species_accuracy: float
+    chance_recall: float
+    translation_pm: tuple[float, float, float]
+    matched_true: Array
+    matched_found: Array
+    displacement_pm: Array

@@ -1,0 +1,1 @@
+"""The 3D U-Net: data, loop, checkpoint, application."""
