@@ -8,6 +8,7 @@ a silent default. A *range* is ``[low, high]``; one number means that value exac
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -19,6 +20,10 @@ EngineName = Literal["prism", "multislice", "linear"]
 
 
 def _as_range(value: Any) -> Any:
+    if isinstance(value, str):
+        # YAML 1.1 reads 1e4 as text, and everybody writes a dose so.
+        with suppress(ValueError):
+            value = float(value)
     return (value, value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 

@@ -1,0 +1,234 @@
+"""Fan the particles of a recipe out over dask.distributed workers; resume where a run was ended.
+
+Workers write their own files; only names and checksums travel through the scheduler.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from picotome.configs.loading import recipe_to_yaml
+from picotome.configs.schema import Recipe
+from picotome.datasets.manifest import (
+    MANIFEST_NAME,
+    Entry,
+    read_manifest,
+    write_manifest,
+    write_text_atomically,
+)
+from picotome.datasets.pairs import (
+    Split,
+    n_particles,
+    pair_identity,
+    pair_path,
+    particle_plan,
+    write_particle,
+)
+from picotome.datasets.store import is_intact
+from picotome.progress import Track, silent
+
+_TILT_TOPIC = "picotome-tilts"
+_MANIFEST_INTERVAL_S = 5.0
+_CONNECT_TIMEOUT_S = 10
+# One thread per library in a worker: the parallelism is over particles.
+_THREAD_KNOBS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+_ONE_THREAD = dict.fromkeys(_THREAD_KNOBS, "1")
+
+Task = tuple[Split, int]
+
+
+def generate(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    splits: Sequence[Split],
+    n_workers: int | None = None,
+    scheduler_address: str | None = None,
+    track: Track = silent,
+) -> list[Entry]:
+    """Make every pair of the given splits that is not already finished and intact.
+
+    Parameters
+    ----------
+    recipe
+        What to make.
+    folder
+        The dataset; made if absent.
+    splits
+        Which splits to make.
+    n_workers
+        Processes of a local cluster; default: one for each core.
+    scheduler_address
+        ``tcp://host:port`` of a running dask scheduler, used instead of a local cluster.
+    track
+        Called as particles finish.
+
+    Returns
+    -------
+    list of Entry
+        One for each particle of the splits; a failed one does not stop the others.
+
+    Raises
+    ------
+    ValueError
+        If the scheduler cannot be reached.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(folder / "recipe.yaml", recipe_to_yaml(recipe))
+    wanted: list[Task] = [(split, index) for split in splits for index in range(n_particles(recipe, split))]
+    known = _known_entries(folder)
+    # Entries of these splits are made anew: a particle may have failed, or belong to an earlier recipe.
+    entries = {task: entry for task, entry in known.items() if task[0] not in splits}
+    waiting: list[Task] = []
+    for done, task in enumerate(wanted, start=1):
+        path = pair_path(folder, *task)
+        if is_intact(path, identity=pair_identity(recipe, *task)):
+            entries[task] = (
+                known[task] if task in known and known[task].status == "done" else _adopt(path, task, folder)
+            )
+        else:
+            waiting.append(task)
+        track("checking files", done, len(wanted))
+    if waiting:
+        with _client(n_workers, scheduler_address, n_tasks=len(waiting)) as client:
+            _run(client, recipe, folder, waiting, entries, track)
+    write_manifest(folder, entries.values())
+    return [entries[task] for task in wanted]
+
+
+def _run(
+    client: Any, recipe: Recipe, folder: Path, waiting: list[Task], entries: dict[Task, Entry], track: Track
+) -> None:
+    from distributed import as_completed
+
+    names = {task: _progress_name(recipe, task) for task in waiting}
+    slow = [name for name in names.values() if name is not None]
+
+    def show_tilts(event: tuple[float, tuple[str, int, int]]) -> None:
+        track(*event[1])
+
+    if slow:
+        client.subscribe_topic(_TILT_TOPIC, show_tilts)
+    shared = client.scatter(recipe, broadcast=True)
+    futures = {
+        client.submit(_work, shared, str(folder.resolve()), task, names[task], pure=False, retries=2): task
+        for task in waiting
+    }
+    written = time.monotonic()
+    for done, future in enumerate(as_completed(futures), start=1):
+        task = futures[future]
+        # A worker that dies takes the particle with it; whatever raised inside came back as an entry.
+        entry = future.result() if future.status == "finished" else _failed(task, folder, future.exception())
+        entries[task] = entry
+        future.release()
+        track("particles", done, len(waiting))
+        if time.monotonic() - written > _MANIFEST_INTERVAL_S:
+            write_manifest(folder, entries.values())
+            written = time.monotonic()
+    if slow:
+        client.unsubscribe_topic(_TILT_TOPIC)
+
+
+def _work(recipe: Recipe, folder: str, task: Task, name: str | None) -> Entry:
+    """Make one particle in a worker; the one place where a particle's failure is caught."""
+    begun = time.monotonic()
+    progress = partial(_log_tilt, name) if name is not None else None
+    try:
+        checksum, n_atoms = write_particle(recipe, Path(folder), *task, progress=progress)
+    except Exception as error:
+        return _failed(task, Path(folder), error)
+    return Entry(
+        split=task[0],
+        index=task[1],
+        file=_relative(task),
+        status="done",
+        sha256=checksum,
+        n_atoms=n_atoms,
+        seconds=round(time.monotonic() - begun, 3),
+    )
+
+
+def _log_tilt(name: str, done: int, total: int) -> None:
+    from distributed import get_worker
+
+    get_worker().log_event(_TILT_TOPIC, (name, done, total))
+
+
+def _progress_name(recipe: Recipe, task: Task) -> str | None:
+    """Name the bar of a particle that is slow enough to deserve one of its own."""
+    config, engine, _ = particle_plan(recipe, *task)
+    return None if engine == "linear" else f"{engine} {config.kind} {task[1]}"
+
+
+def _failed(task: Task, folder: Path, error: BaseException | None) -> Entry:
+    pair_path(folder, *task).unlink(missing_ok=True)
+    text = f"{type(error).__name__}: {error}"
+    return Entry(split=task[0], index=task[1], file=_relative(task), status="failed", error=text)
+
+
+def _adopt(path: Path, task: Task, folder: Path) -> Entry:
+    """Make the entry of a finished file that the manifest does not list (a run was killed before)."""
+    from picotome.datasets.store import read_pair, read_provenance
+
+    n_atoms = len(read_pair(path).specimen.positions_A)
+    checksum = str(read_provenance(path)["sha256"])
+    return Entry(
+        split=task[0], index=task[1], file=_relative(task), status="done", sha256=checksum, n_atoms=n_atoms
+    )
+
+
+def _relative(task: Task) -> str:
+    return str(pair_path(Path(), *task))
+
+
+def _known_entries(folder: Path) -> dict[Task, Entry]:
+    if not (folder / MANIFEST_NAME).is_file():
+        return {}
+    return {(entry.split, entry.index): entry for entry in read_manifest(folder)}
+
+
+@contextmanager
+def _client(n_workers: int | None, scheduler_address: str | None, *, n_tasks: int) -> Iterator[Any]:
+    from distributed import Client, LocalCluster
+
+    if scheduler_address is not None:
+        try:
+            client = Client(scheduler_address, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise ValueError(
+                f"no dask scheduler answers at {scheduler_address!r} within {_CONNECT_TIMEOUT_S} s; "
+                f"the address looks like tcp://host:8786 ({error})"
+            ) from error
+        with client:
+            yield client
+        return
+    n_processes = min(n_workers or os.cpu_count() or 1, n_tasks)
+    with (
+        _environment(_ONE_THREAD),
+        LocalCluster(
+            n_workers=n_processes, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set variables that spawned workers inherit."""
+    before = {key: os.environ.get(key) for key in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key)
+            else:
+                os.environ[key] = value

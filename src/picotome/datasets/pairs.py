@@ -1,0 +1,156 @@
+"""One particle of a dataset from the recipe and its index: the whole generator."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from picotome.configs.schema import AcquisitionConfig, EngineName, Recipe, SpecimenConfig
+from picotome.datasets.store import FORMAT_VERSION, write_pair
+from picotome.recon.solvers import reconstruct
+from picotome.records import Pair, Specimen
+from picotome.rng import stream
+from picotome.simgen.acquisition import simulate_series
+from picotome.simgen.brightness import brightness_table
+from picotome.simgen.ideal import ideal_tomogram
+from picotome.simgen.particles import build_specimen
+
+Split = Literal["train", "validation", "held_out"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "held_out")
+
+# Each split draws from its own block of random streams, so no particle is in two of them.
+_FIRST_STREAM: dict[Split, int] = {"train": 0, "validation": 10_000_000, "held_out": 20_000_000}
+# Libraries whose version changes the numbers of a pair.
+_JUDGES = ("abtem", "ase", "numpy", "scipy")
+
+
+def n_particles(recipe: Recipe, split: Split) -> int:
+    """Count the particles that a recipe asks for in one split."""
+    held_out = recipe.n_held_out if recipe.n_held_out is not None else len(recipe.specimens)
+    counts: dict[Split, int] = {
+        "train": recipe.training_set.n_train,
+        "validation": recipe.training_set.n_validation,
+        "held_out": held_out,
+    }
+    return counts[split]
+
+
+def particle_plan(
+    recipe: Recipe, split: Split, index: int
+) -> tuple[SpecimenConfig, EngineName, AcquisitionConfig]:
+    """Which specimen kind, engine and acquisition one particle of a split gets."""
+    if split == "held_out":
+        return recipe.specimens[index % len(recipe.specimens)], recipe.engine, recipe.acquisition
+    chosen = recipe.training_set
+    return (
+        chosen.specimens[index % len(chosen.specimens)],
+        chosen.engine,
+        chosen.acquisition or recipe.acquisition,
+    )
+
+
+def make_pair(
+    recipe: Recipe, split: Split, index: int, *, progress: Callable[[int, int], None] | None = None
+) -> Pair:
+    """Build, image and reconstruct one particle, and make its ideal tomogram.
+
+    The result depends on the three arguments alone: bit-identical on any number of workers.
+
+    Parameters
+    ----------
+    recipe
+        The whole recipe.
+    split, index
+        Which particle.
+    progress
+        Called with (images done, images in all).
+    """
+    config, engine, acquisition = particle_plan(recipe, split, index)
+    number = _FIRST_STREAM[split] + index
+    specimen = build_specimen(config, volume=recipe.volume, rng=stream(recipe.seed, number, "build"))
+    series = simulate_series(
+        specimen,
+        engine=engine,
+        volume=recipe.volume,
+        optics=recipe.optics,
+        acquisition=acquisition,
+        seed=recipe.seed,
+        index=number,
+        progress=progress,
+    )
+    degraded = reconstruct(series, config=recipe.reconstruction)
+    brightness_A2 = brightness_table(elements_of(specimen), optics=recipe.optics)
+    ideal = ideal_tomogram(specimen, volume=recipe.volume, config=recipe.ideal, brightness_A2=brightness_A2)
+    return Pair(specimen=specimen, series=series, degraded=degraded, ideal=ideal)
+
+
+def elements_of(specimen: Specimen) -> tuple[str, ...]:
+    """Chemical symbols that a specimen is made of, by atomic number."""
+    from ase.data import chemical_symbols
+
+    return tuple(chemical_symbols[z] for z in sorted(set(specimen.atomic_numbers.tolist())))
+
+
+def pair_path(folder: Path, split: Split, index: int) -> Path:
+    """Where the file of a particle is in a dataset."""
+    return folder / split / f"{index:06d}.h5"
+
+
+def pair_identity(recipe: Recipe, split: Split, index: int) -> str:
+    """Hash of everything that determines a pair; a file with another identity is made anew."""
+    config, engine, acquisition = particle_plan(recipe, split, index)
+    determines: dict[str, Any] = {
+        "seed": recipe.seed,
+        "split": split,
+        "index": index,
+        "specimen": config.model_dump(mode="json"),
+        "engine": engine,
+        "acquisition": acquisition.model_dump(mode="json"),
+        "volume": recipe.volume.model_dump(mode="json"),
+        "optics": recipe.optics.model_dump(mode="json"),
+        "reconstruction": recipe.reconstruction.model_dump(mode="json"),
+        "ideal": recipe.ideal.model_dump(mode="json"),
+        "versions": versions(_JUDGES),
+        "format": FORMAT_VERSION,
+    }
+    if config.kind == "file" and Path(config.path).is_file():
+        determines["file"] = hashlib.sha256(Path(config.path).read_bytes()).hexdigest()
+    return hashlib.sha256(json.dumps(determines, sort_keys=True).encode()).hexdigest()
+
+
+def write_particle(
+    recipe: Recipe,
+    folder: Path,
+    split: Split,
+    index: int,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[str, int]:
+    """Make one pair and write its file.
+
+    Returns
+    -------
+    tuple
+        The file's SHA-256 and the particle's number of atoms.
+    """
+    pair = make_pair(recipe, split, index, progress=progress)
+    provenance = {
+        "identity": pair_identity(recipe, split, index),
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": recipe.seed,
+        "split": split,
+        "index": index,
+        "engine": pair.series.engine,
+        "versions": versions(("picotome", *_JUDGES)),
+    }
+    checksum = write_pair(pair_path(folder, split, index), pair, provenance=provenance)
+    return checksum, len(pair.specimen.positions_A)
+
+
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Installed version of each package."""
+    return {package: metadata.version(package) for package in packages}

@@ -1,0 +1,184 @@
+"""One stage on one file: what the commands simulate, import, reconstruct, trace and score do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from picotome.configs.schema import FileSpecimen, Recipe, ReconstructionConfig, ScoringConfig, TracingConfig
+from picotome.datasets.foreign import import_series
+from picotome.datasets.manifest import write_text_atomically
+from picotome.datasets.pairs import versions
+from picotome.datasets.store import Record, read_records, write_records
+from picotome.progress import Track, silent
+from picotome.recon.solvers import reconstruct
+from picotome.records import Score, Specimen, TiltSeries, Tomogram, Trace
+from picotome.rng import stream
+from picotome.simgen.acquisition import simulate_series
+from picotome.simgen.particles import build_specimen, read_structure
+from picotome.trace.numbers import score_numbers
+from picotome.trace.scoring import score_trace
+from picotome.trace.tracing import trace_tomogram
+
+HDF5_SUFFIXES = (".h5", ".hdf5")
+_VERSIONED = ("picotome", "abtem", "ase", "h5py", "numpy", "scipy")
+
+
+def simulate_file(recipe: Recipe, *, out: Path, track: Track = silent) -> TiltSeries:
+    """Image the recipe's first specimen and write specimen and series."""
+    specimen = build_specimen(recipe.specimens[0], volume=recipe.volume, rng=stream(recipe.seed, 0, "build"))
+
+    def progress(done: int, total: int) -> None:
+        track(f"{recipe.engine} images", done, total)
+
+    series = simulate_series(
+        specimen,
+        engine=recipe.engine,
+        volume=recipe.volume,
+        optics=recipe.optics,
+        acquisition=recipe.acquisition,
+        seed=recipe.seed,
+        index=0,
+        progress=progress,
+    )
+    provenance = {"recipe": recipe.model_dump(mode="json")}
+    write_stage(out, {"specimen": specimen, "series": series}, provenance=provenance)
+    return series
+
+
+def import_file(
+    file: Path,
+    *,
+    out: Path,
+    tilts: str | None,
+    pixel_size_A: float | None,
+    tilt_axis: str | None,
+    key: str | None,
+    stack_axis: int | None,
+    flip_tilt: bool,
+) -> TiltSeries:
+    """Read somebody else's series and write it as ours; see `picotome.datasets.foreign.import_series`."""
+    series = import_series(
+        file,
+        tilts=tilts,
+        pixel_size_A=pixel_size_A,
+        tilt_axis=tilt_axis,
+        key=key,
+        stack_axis=stack_axis,
+        flip_tilt=flip_tilt,
+    )
+    write_stage(out, {"series": series}, provenance={"source": file.name})
+    return series
+
+
+def reconstruct_file(file: Path, *, out: Path, solver: str, n_iterations: int) -> Tomogram:
+    """Reconstruct the series of a file; the specimen, where known, travels along."""
+    try:
+        config = ReconstructionConfig.model_validate({"solver": solver, "n_iterations": n_iterations})
+    except ValidationError as error:
+        raise ValueError(f"--solver is {solver!r}; allowed are sirt and wbp") from error
+    records = read_records(file)
+    series = pick(records, TiltSeries, file)
+    tomogram = reconstruct(series, config=config)
+    write_stage(
+        out,
+        {**specimen_of(records), "degraded": tomogram},
+        provenance={"source": file.name, "reconstruction": config.model_dump()},
+    )
+    return tomogram
+
+
+def trace_file(
+    file: Path, *, elements: Sequence[str], out: Path, name: str | None, min_distance_A: float
+) -> Trace:
+    """Trace a tomogram of a file and write the atoms as HDF5 or XYZ."""
+    try:
+        config = TracingConfig.model_validate({"elements": tuple(elements), "min_distance_A": min_distance_A})
+    except ValidationError as error:
+        raise ValueError(f"--elements or --min-distance-A: {error.errors()[0]['msg']}") from error
+    if not elements:
+        raise ValueError("--elements is empty; name at least one element, for example --elements Pt")
+    records = read_records(file)
+    names = (name,) if name is not None else ("repaired", "degraded", "ideal")
+    tomogram = pick(records, Tomogram, file, names)
+    trace = trace_tomogram(tomogram, elements=elements, config=config)
+    if out.suffix == ".xyz":
+        _write_xyz(out, trace)
+    else:
+        provenance = {"source": file.name, "elements": list(elements)}
+        write_stage(out, {**specimen_of(records), "trace": trace}, provenance=provenance)
+    return trace
+
+
+def score_file(trace_path: Path, truth_path: Path, *, radius_A: float, out: Path | None) -> Score:
+    """Score found atoms of one file against true atoms of another."""
+    try:
+        config = ScoringConfig(radius_A=radius_A)
+    except ValidationError as error:
+        raise ValueError(f"--radius-A is {radius_A:g}; {error.errors()[0]['msg']}") from error
+    trace = _read_trace(trace_path)
+    score = score_trace(trace, _read_specimen(truth_path), config=config)
+    if out is not None:
+        write_text_atomically(out, json.dumps(score_numbers(score), indent=1, allow_nan=False))
+    return score
+
+
+def write_stage(out: Path, records: dict[str, Record], *, provenance: dict[str, Any]) -> None:
+    """Write the records of a stage; `provenance` says where they come from."""
+    if out.suffix not in HDF5_SUFFIXES:
+        raise ValueError(
+            f"--out is {str(out)!r}; allowed is a name that ends in {' or '.join(HDF5_SUFFIXES)}"
+        )
+    write_records(out, records, provenance={**provenance, "versions": versions(_VERSIONED)})
+
+
+def _write_xyz(out: Path, trace: Trace) -> None:
+    from ase import Atoms
+    from ase.io import write
+
+    atoms = Atoms(numbers=trace.atomic_numbers, positions=trace.positions_A)
+    atoms.set_array("intensity", trace.intensities)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write(out, atoms, format="extxyz")
+
+
+def pick(records: dict[str, Record], kind: type[Any], file: Path, names: Sequence[str] = ()) -> Any:
+    """Return the record of a kind, by the first of `names` that is there."""
+    matching = {name: record for name, record in records.items() if isinstance(record, kind)}
+    for name in names or tuple(matching):
+        if name in matching:
+            return matching[name]
+    found = ", ".join(f"{name} ({type(record).__name__})" for name, record in records.items()) or "nothing"
+    wanted = f"{kind.__name__} named {' or '.join(names)}" if names else kind.__name__
+    raise ValueError(f"{file} holds no {wanted}; found {found}")
+
+
+def specimen_of(records: dict[str, Record]) -> dict[str, Record]:
+    """Return the true atoms of a file, if it has them."""
+    return {name: record for name, record in records.items() if isinstance(record, Specimen)}
+
+
+def _read_trace(path: Path) -> Trace:
+    if path.suffix in HDF5_SUFFIXES:
+        trace: Trace = pick(read_records(path), Trace, path, ("trace", "trace_unet", "trace_raw"))
+        return trace
+    atoms = read_structure(FileSpecimen(kind="file", path=str(path)), rng=stream(0, 0, "build"))
+    nothing = np.full(len(atoms.positions_A), np.nan)
+    return Trace(
+        positions_A=atoms.positions_A,
+        intensities=nothing,
+        atomic_numbers=atoms.atomic_numbers,
+        sigma_A=nothing,
+    )
+
+
+def _read_specimen(path: Path) -> Specimen:
+    if path.suffix in HDF5_SUFFIXES:
+        specimen: Specimen = pick(read_records(path), Specimen, path)
+        return specimen
+    return read_structure(FileSpecimen(kind="file", path=str(path)), rng=stream(0, 0, "build"))

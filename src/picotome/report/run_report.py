@@ -1,0 +1,83 @@
+"""Figures and report of a whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from picotome.records import Pair, Score, Tomogram
+from picotome.report.figures import (
+    draw_atoms,
+    draw_error_histogram,
+    draw_fourier,
+    draw_series,
+    draw_slices,
+    draw_training,
+)
+from picotome.report.html import write_report
+
+Figure = tuple[str, Path, str]
+
+
+class Judged(Protocol):
+    """A held-out particle with what each stage made of it."""
+
+    @property
+    def name(self) -> str:
+        """Short name, used in file names."""
+
+    @property
+    def pair(self) -> Pair:
+        """Truth, series and tomograms."""
+
+    @property
+    def repaired(self) -> Tomogram:
+        """What the network made of the degraded tomogram."""
+
+    @property
+    def scores(self) -> Mapping[str, Score]:
+        """Score of each stage."""
+
+
+def write_run_report(
+    out: Path,
+    *,
+    summary: Mapping[str, Any],
+    held_out: Sequence[Judged],
+    history: Sequence[Mapping[str, float]],
+) -> Path:
+    """Draw every figure of a run into ``out/figures`` and write ``out/report.html``."""
+    folder = out / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    figures: list[Figure] = []
+    for item in held_out:
+        figures.extend(_particle_figures(folder, item))
+    path = folder / "training.png"
+    draw_training(path, history=history)
+    figures.append(
+        ("Training", path, "Loss and atom scores on the validation particles; the best epoch is kept.")
+    )
+    report = out / "report.html"
+    write_report(report, summary=summary, figures=figures)
+    return report
+
+
+def _particle_figures(folder: Path, item: Judged) -> list[Figure]:
+    pair, name = item.pair, item.name
+    tomograms = {"degraded": pair.degraded, "repaired": item.repaired, "ideal": pair.ideal}
+    slices, fourier = folder / f"{name}_slices.png", folder / f"{name}_fourier.png"
+    errors, atoms = folder / f"{name}_errors.png", folder / f"{name}_atoms.png"
+    images = folder / f"{name}_series.png"
+    draw_series(images, series=pair.series)
+    draw_slices(slices, **tomograms, title=name)
+    draw_fourier(fourier, **tomograms, tilt_deg=pair.series.tilt_deg)
+    draw_error_histogram(errors, scores=item.scores)
+    draw_atoms(atoms, specimen=pair.specimen, scores=item.scores)
+    return [
+        (f"{name}: tilt series", images, "Images as recorded, with their tilts."),
+        (f"{name}: slices", slices, "Slices through the raw, the repaired and the ideal tomogram."),
+        (f"{name}: Fourier slice", fourier, "Power at ky = 0; between the lines no image was recorded."),
+        (f"{name}: errors", errors, "Distance of each matched atom from its true position."),
+        (f"{name}: atoms", atoms, "True atoms coloured by the error of their partner."),
+    ]

@@ -1,0 +1,365 @@
+"""The wave engines: abTEM's PRISM and plain multislice, with an annular detector.
+
+Every image has its own periodic cell around the projected atoms, with `optics.abtem.vacuum_A` on each side.
+The probe is focused at the middle of the atoms along the beam. It is scanned over the whole cell, and the
+scan is blurred by the source and integrated over the pixels in Fourier space, where a pixel can be centred
+anywhere: nothing is ever shifted by half a step. Pixels outside the cell are zero.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from picotome.configs.schema import OpticsConfig, VolumeConfig
+from picotome.geometry import axis_A
+from picotome.records import Specimen
+from picotome.simgen.pose import pose_atoms
+from picotome.units import wavelength_A
+
+if TYPE_CHECKING:
+    import abtem
+
+# Plane waves propagated together: few enough to stay in the processor's cache.
+_WAVES_PER_BATCH = 16
+# Edges of the squares of scan positions that are handled together: PRISM crops one window around them all,
+# multislice propagates them all.
+_PRISM_TILE = 10
+_MULTISLICE_TILE = 4
+# Above and below the atoms.
+_MARGIN_Z_A = 1.0
+
+Scan = Callable[["_Cell", "abtem.PotentialArray", OpticsConfig], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One side of the periodic cell: `interpolation` windows, each of `n_window` fine grid points."""
+
+    window_A: float
+    n_window: int
+    interpolation: int
+    n_scan: int
+
+    @property
+    def length_A(self) -> float:
+        return self.window_A * self.interpolation
+
+    @property
+    def gpts(self) -> int:
+        return self.n_window * self.interpolation
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """The periodic cell of one image; `centre_A` is the position in the image's frame of its middle."""
+
+    x: _Axis
+    y: _Axis
+    depth_A: float
+    n_slices: int
+    centre_A: NDArray[Any]
+
+    @property
+    def size_A(self) -> NDArray[Any]:
+        return np.array([self.x.length_A, self.y.length_A, self.depth_A])
+
+
+def image_prism(
+    specimen: Specimen,
+    *,
+    rotations: NDArray[Any],
+    shifts_A: NDArray[Any],
+    volume: VolumeConfig,
+    optics: OpticsConfig,
+    rng: np.random.Generator,
+    progress: Callable[[int, int], None] | None = None,
+) -> NDArray[Any]:
+    """Image a specimen with PRISM (Ophus, Adv. Struct. Chem. Imaging 3, 13, 2017, doi:10.1186/s40679-017-0046-1).
+
+    See `picotome.simgen.engines.ENGINES` for the signature. The interpolation is as strong as
+    `optics.abtem.prism_window_A` allows.
+    """
+    posed_A = pose_atoms(specimen, rotations=rotations, shifts_A=shifts_A, volume=volume)
+    return _image_series(
+        _scan_prism,
+        plan_cells(posed_A, optics=optics, windowed=True),
+        specimen,
+        posed_A,
+        volume=volume,
+        optics=optics,
+        rng=rng,
+        progress=progress,
+    )
+
+
+def image_multislice(
+    specimen: Specimen,
+    *,
+    rotations: NDArray[Any],
+    shifts_A: NDArray[Any],
+    volume: VolumeConfig,
+    optics: OpticsConfig,
+    rng: np.random.Generator,
+    progress: Callable[[int, int], None] | None = None,
+) -> NDArray[Any]:
+    """Image a specimen with multislice, one probe position after the other: exact and slow.
+
+    See `picotome.simgen.engines.ENGINES` for the signature.
+    """
+    posed_A = pose_atoms(specimen, rotations=rotations, shifts_A=shifts_A, volume=volume)
+    return _image_series(
+        _scan_multislice,
+        plan_cells(posed_A, optics=optics, windowed=False),
+        specimen,
+        posed_A,
+        volume=volume,
+        optics=optics,
+        rng=rng,
+        progress=progress,
+    )
+
+
+def _image_series(
+    scan: Scan,
+    cells: list[_Cell],
+    specimen: Specimen,
+    posed_A: NDArray[Any],
+    *,
+    volume: VolumeConfig,
+    optics: OpticsConfig,
+    rng: np.random.Generator,
+    progress: Callable[[int, int], None] | None,
+) -> NDArray[Any]:
+    images = np.zeros((len(posed_A), volume.n_voxels, volume.n_voxels), dtype=np.float32)
+    with _quiet_abtem():
+        for index, (cell, atoms_A) in enumerate(zip(cells, posed_A, strict=True)):
+            scanned = _mean_over_phonons(scan, cell, specimen.atomic_numbers, atoms_A, optics=optics, rng=rng)
+            images[index] = resample_scan(scanned, cell, volume=volume, source_size_A=optics.source_size_A)
+            if progress is not None:
+                progress(index + 1, len(posed_A))
+    return images
+
+
+def _mean_over_phonons(
+    scan: Scan,
+    cell: _Cell,
+    atomic_numbers: NDArray[Any],
+    atoms_A: NDArray[Any],
+    *,
+    optics: OpticsConfig,
+    rng: np.random.Generator,
+) -> NDArray[Any]:
+    n_configurations = optics.abtem.n_frozen_phonons
+    if n_configurations == 0:
+        return scan(cell, _build_potential(cell, atomic_numbers, atoms_A), optics)
+    total = np.zeros((cell.x.n_scan, cell.y.n_scan))
+    for _ in range(n_configurations):
+        moved_A = atoms_A + rng.normal(scale=optics.abtem.phonon_rms_A, size=atoms_A.shape)
+        total += scan(cell, _build_potential(cell, atomic_numbers, moved_A), optics)
+    mean: NDArray[Any] = total / n_configurations
+    return mean
+
+
+def plan_cells(posed_A: NDArray[Any], *, optics: OpticsConfig, windowed: bool) -> list[_Cell]:
+    """Choose a cell for each image of a series.
+
+    The PRISM window, and with it the angular grid of the detector, is the same in all images: otherwise the
+    brightness would jump from image to image. The number of windows follows the projected extent. Without
+    windows every image has the cell of the widest one, for the same reason.
+    """
+    settings = optics.abtem
+    extents_A = np.ptp(posed_A, axis=1)
+    centres_A = 0.5 * (posed_A.max(axis=1) + posed_A.min(axis=1))
+    lengths_A = extents_A[:, :2] + 2.0 * settings.vacuum_A
+    windows_A = [float(length_A) for length_A in lengths_A.max(axis=0)]
+    if windowed:
+        windows_A = [_choose_window_A(length_A, optics.abtem.prism_window_A) for length_A in windows_A]
+    cells = []
+    for extent_A, length_A, centre_A in zip(extents_A, lengths_A, centres_A, strict=True):
+        x, y = (_plan_axis(float(length_A[axis]), windows_A[axis], optics) for axis in (0, 1))
+        depth_A = float(extent_A[2]) + 2.0 * _MARGIN_Z_A
+        n_slices = math.ceil(depth_A / settings.slice_thickness_A)
+        cells.append(_Cell(x=x, y=y, depth_A=depth_A, n_slices=n_slices, centre_A=centre_A))
+    return cells
+
+
+def _choose_window_A(length_A: float, smallest_A: float) -> float:
+    """Return the window that makes the longest side cheapest: time ~ cell area × window area."""
+    candidates_A = [max(smallest_A, length_A / n) for n in range(1, math.ceil(length_A / smallest_A) + 1)]
+    return min(candidates_A, key=lambda window_A: window_A**2 * _n_windows(length_A, window_A))
+
+
+def _n_windows(length_A: float, window_A: float) -> int:
+    return max(1, math.ceil(length_A / window_A - 1e-6))
+
+
+def _plan_axis(length_A: float, window_A: float, optics: OpticsConfig) -> _Axis:
+    n_windows = _n_windows(length_A, window_A)
+    return _Axis(
+        window_A=window_A,
+        n_window=fast_size(math.ceil(window_A / optics.abtem.sampling_A)),
+        interpolation=n_windows,
+        n_scan=math.ceil(n_windows * window_A / optics.abtem.scan_step_A),
+    )
+
+
+def fast_size(n: int) -> int:
+    """Smallest even number from n up that FFTW transforms fast: 2^a 3^b 5^c 7^d, times 1, 11 or 13."""
+    n += n % 2
+    while True:
+        rest = n
+        for factor in (2, 3, 5, 7):
+            while rest % factor == 0:
+                rest //= factor
+        if rest in (1, 11, 13):
+            return n
+        n += 2
+
+
+def _build_potential(cell: _Cell, atomic_numbers: NDArray[Any], atoms_A: NDArray[Any]) -> abtem.PotentialArray:
+    import abtem
+    from ase import Atoms
+
+    atoms = Atoms(
+        numbers=atomic_numbers, positions=atoms_A - cell.centre_A + 0.5 * cell.size_A, cell=cell.size_A
+    )
+    potential = abtem.Potential(
+        atoms,
+        gpts=(cell.x.gpts, cell.y.gpts),
+        slice_thickness=cell.depth_A / cell.n_slices,
+        parametrization="lobato",
+        projection="infinite",
+    )
+    return potential.build(lazy=False)
+
+
+def _scan_prism(cell: _Cell, potential: abtem.PotentialArray, optics: OpticsConfig) -> NDArray[Any]:
+    import abtem
+
+    matrix = abtem.SMatrix(
+        semiangle_cutoff=optics.convergence_mrad,
+        energy=optics.beam_energy_eV,
+        potential=potential,
+        interpolation=(cell.x.interpolation, cell.y.interpolation),
+        downsample=_downsample_angle_mrad(cell, optics),
+    ).build(lazy=False, max_batch=_WAVES_PER_BATCH)
+    ctf = abtem.CTF(
+        semiangle_cutoff=optics.convergence_mrad, energy=optics.beam_energy_eV, defocus=0.5 * cell.depth_A
+    )
+    detector = _detector(optics)
+    scanned = np.zeros((cell.x.n_scan, cell.y.n_scan))
+    for rows, columns, grid in _tiles(cell, _PRISM_TILE):
+        measured = matrix.reduce(scan=grid, detectors=detector, ctf=ctf, max_batch_reduction=_PRISM_TILE**2)
+        scanned[rows, columns] = measured.array
+    return scanned
+
+
+def _downsample_angle_mrad(cell: _Cell, optics: OpticsConfig) -> float | str:
+    """Angle that abTEM rounds to a grid that holds the detector and whose windows transform fast."""
+    angles = []
+    for axis in (cell.x, cell.y):
+        step_mrad = wavelength_A(optics.beam_energy_eV) / axis.length_A * 1e3
+        n_needed = 2.0 * optics.detector_outer_mrad / step_mrad / axis.interpolation
+        n_window = fast_size(math.floor(n_needed) + 2)
+        angles.append((0.5 * n_window * axis.interpolation - 1.5) * step_mrad)
+    return float(max(angles))
+
+
+def _tiles(cell: _Cell, edge: int) -> Iterator[tuple[slice, slice, abtem.GridScan]]:
+    import abtem
+
+    step_x, step_y = cell.x.length_A / cell.x.n_scan, cell.y.length_A / cell.y.n_scan
+    for i in range(0, cell.x.n_scan, edge):
+        for j in range(0, cell.y.n_scan, edge):
+            i_end, j_end = min(i + edge, cell.x.n_scan), min(j + edge, cell.y.n_scan)
+            grid = abtem.GridScan(
+                start=(i * step_x, j * step_y),
+                end=(i_end * step_x, j_end * step_y),
+                gpts=(i_end - i, j_end - j),
+                endpoint=False,
+            )
+            yield slice(i, i_end), slice(j, j_end), grid
+
+
+def _scan_multislice(cell: _Cell, potential: abtem.PotentialArray, optics: OpticsConfig) -> NDArray[Any]:
+    import abtem
+
+    probe = abtem.Probe(
+        semiangle_cutoff=optics.convergence_mrad, energy=optics.beam_energy_eV, defocus=0.5 * cell.depth_A
+    )
+    probe.grid.match(potential)
+    detector = _detector(optics)
+    scanned = np.zeros((cell.x.n_scan, cell.y.n_scan))
+    for rows, columns, grid in _tiles(cell, _MULTISLICE_TILE):
+        scanned[rows, columns] = probe.scan(potential, scan=grid, detectors=detector, lazy=False).array
+    return scanned
+
+
+def _detector(optics: OpticsConfig) -> abtem.AnnularDetector:
+    import abtem
+
+    return abtem.AnnularDetector(inner=optics.detector_inner_mrad, outer=optics.detector_outer_mrad)
+
+
+def resample_scan(
+    scanned: NDArray[Any], cell: _Cell, *, volume: VolumeConfig, source_size_A: float
+) -> NDArray[Any]:
+    """Blur a periodic scan by the source, integrate it over pixels and read it at the pixels' centres.
+
+    Parameters
+    ----------
+    scanned
+        (n_scan_x, n_scan_y) intensity at the positions of the probe; sample (0, 0) is a corner of the cell.
+
+    Returns
+    -------
+    image
+        (n_voxels, n_voxels) float32, mean intensity over each pixel; zero outside the cell.
+    """
+    x = _resampling_matrix(cell.x, float(cell.centre_A[0]), volume=volume, source_size_A=source_size_A)
+    y = _resampling_matrix(cell.y, float(cell.centre_A[1]), volume=volume, source_size_A=source_size_A)
+    image: NDArray[Any] = np.clip(x @ scanned @ y.T, 0.0, None).astype(np.float32)
+    return image
+
+
+def _resampling_matrix(
+    axis: _Axis, centre_A: float, *, volume: VolumeConfig, source_size_A: float
+) -> NDArray[Any]:
+    """(n_voxels, n_scan) real matrix from the samples along one side of the cell to the pixels."""
+    pixels_A = axis_A(volume.n_voxels, volume.voxel_size_A)
+    from_corner_A = pixels_A - centre_A + 0.5 * axis.length_A
+    frequency = np.fft.fftfreq(axis.n_scan, axis.length_A / axis.n_scan)
+    transfer = np.exp(-2.0 * (np.pi * source_size_A * frequency) ** 2) * np.sinc(frequency * volume.voxel_size_A)
+    samples_A = np.arange(axis.n_scan) * axis.length_A / axis.n_scan
+    phase = 2.0 * np.pi * frequency * (from_corner_A[:, None, None] - samples_A[None, :, None])
+    matrix: NDArray[Any] = (transfer * np.cos(phase)).sum(axis=-1) / axis.n_scan
+    matrix[(from_corner_A < 0.0) | (from_corner_A > axis.length_A)] = 0.0
+    return matrix
+
+
+@contextmanager
+def _quiet_abtem() -> Iterator[None]:
+    """Run abTEM in this thread, without bars, and so that the same input gives the same bits."""
+    import abtem
+    import dask
+
+    settings = {
+        "device": "cpu",
+        "precision": "float32",
+        "fft": "fftw",
+        "fftw.threads": int(os.environ.get("OMP_NUM_THREADS", "1").split(",")[0] or 1),
+        # Plans that are measured depend on what else the machine was doing, and so do their roundings.
+        "fftw.planning_effort": "FFTW_ESTIMATE",
+        "diagnostics.progress_bar": False,
+        "diagnostics.task_progress": False,
+    }
+    with abtem.config.set(settings), dask.config.set(scheduler="synchronous"):
+        yield

@@ -1,0 +1,134 @@
+"""How strongly, and how sharply, one atom lights up the annular detector.
+
+The atom is a phase object: with its transmission t(r) = exp(iχ(r)), a probe of aperture A at R scatters
+with the amplitude ψ(q; R) = ∫ A(k) F(q − k) exp(2πi k·R) d²k, where F is the Fourier transform of t − 1, and
+the image of the atom is I(R) = ∫ |ψ|² d²q over the annulus. Its integral over R is the cross-section; its
+Fourier transform, divided by that, is the transfer function, which holds the aperture, the width of the
+atom's potential and the angles of the detector at once. To first order in χ this is the Born approximation,
+F = iλγf, which at 300 kV and 40–95 mrad is 5 % too bright for Ni, 11 % for Pd and 31 % for Pt.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from picotome.configs.schema import OpticsConfig
+from picotome.units import lorentz_factor, wavelength_A
+
+_FIELD_A = 20.0
+_N_RADII = 24
+_N_AZIMUTHS = 48
+
+
+def cross_section_A2(symbol: str, *, optics: OpticsConfig) -> float:
+    """Cross-section in Å² for elastic scattering of the probe onto the annulus, by one free atom at rest.
+
+    Phase-object approximation with the potentials of Lobato & Van Dyck, Acta Cryst. A 70, 636 (2014),
+    doi:10.1107/S205327331401643X, averaged over the directions in the probe. `optics.linear.brightness_A2`
+    overrides it.
+    """
+    override = optics.linear.brightness_A2.get(symbol)
+    if override is not None:
+        return float(override)
+    return atom_image(symbol, optics=optics)[0]
+
+
+def brightness_table(symbols: list[str], *, optics: OpticsConfig) -> dict[str, float]:
+    """Cross-section in Å² of each element, by symbol."""
+    return {symbol: cross_section_A2(symbol, optics=optics) for symbol in sorted(set(symbols))}
+
+
+def atom_image(symbol: str, *, optics: OpticsConfig) -> tuple[float, NDArray[Any], NDArray[Any]]:
+    """Image of one atom by an aberration-free, focused probe of a point source.
+
+    Returns
+    -------
+    cross_section_A2
+        Integral of the image over the plane, Å².
+    frequency_per_A
+        (m,) spatial frequencies from 0 to the probe's limit 2α/λ, in 1/Å.
+    transfer
+        (m,) azimuthal mean of the image's Fourier transform, 1 at zero.
+    """
+    return _atom_image(
+        symbol,
+        optics.beam_energy_eV,
+        optics.convergence_mrad,
+        optics.detector_inner_mrad,
+        optics.detector_outer_mrad,
+    )
+
+
+@lru_cache(maxsize=256)
+def _atom_image(
+    symbol: str, beam_energy_eV: float, convergence_mrad: float, inner_mrad: float, outer_mrad: float
+) -> tuple[float, NDArray[Any], NDArray[Any]]:
+    wavelength = wavelength_A(beam_energy_eV)
+    cutoff = convergence_mrad * 1e-3 / wavelength
+    step = 1.0 / _FIELD_A
+    # Wide enough that the autocorrelation of the aperture does not wrap.
+    n = 4 * math.ceil(cutoff / step) + 4
+    kx = np.fft.fftfreq(n, 1.0 / n)[:, None] * step
+    ky = kx.T
+    aperture = np.clip((cutoff - np.hypot(kx, ky)) / step + 0.5, 0.0, 1.0)
+    correlation = np.zeros((n, n))
+    q_table, f_table = _scattering_amplitude(
+        symbol, beam_energy_eV, 1e-3 * (outer_mrad + 1.5 * convergence_mrad) / wavelength
+    )
+    nodes, weights = np.polynomial.legendre.leggauss(_N_RADII)
+    low, high = inner_mrad * 1e-3 / wavelength, outer_mrad * 1e-3 / wavelength
+    for q, weight in zip(0.5 * (high + low) + 0.5 * (high - low) * nodes, weights, strict=True):
+        # The sum over azimuth is left to the azimuthal mean below.
+        amplitude = np.fft.fft2(aperture * np.interp(np.hypot(q - kx, ky), q_table, f_table))
+        ring = weight * 0.5 * (high - low) * 2.0 * np.pi * q
+        correlation += ring * np.fft.ifft2(np.abs(amplitude) ** 2).real
+    scale = 1.0 / float((aperture**2).sum())
+    frequency, mean = _azimuthal_mean(correlation, step, 2.0 * cutoff)
+    return float(correlation[0, 0] * scale), frequency, mean / correlation[0, 0]
+
+
+def _azimuthal_mean(array: NDArray[Any], step: float, limit: float) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Mean over rings of an array in FFT order."""
+    from scipy.ndimage import map_coordinates
+
+    frequency = np.linspace(0.0, limit, 2 * math.ceil(limit / step))
+    azimuth = np.arange(_N_AZIMUTHS) * 2.0 * np.pi / _N_AZIMUTHS
+    centre = array.shape[0] // 2
+    x = centre + frequency[:, None] * np.cos(azimuth) / step
+    y = centre + frequency[:, None] * np.sin(azimuth) / step
+    mean: NDArray[Any] = map_coordinates(np.fft.fftshift(array), [x, y], order=1).mean(axis=1)
+    return frequency, mean
+
+
+def _scattering_amplitude(
+    symbol: str, beam_energy_eV: float, largest_per_A: float
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Fourier transform in Å² of exp(iχ) − 1 at (m,) spatial frequencies from 0 up, in 1/Å."""
+    from scipy.special import j0
+
+    radius_A = np.geomspace(1e-5, 12.0, 4000)
+    transmitted = np.exp(1j * _phase(symbol, beam_energy_eV, radius_A)) - 1.0
+    frequency = np.linspace(0.0, largest_per_A, 250)
+    # dr = r d(ln r) on the logarithmic grid.
+    kernel = 2.0 * np.pi * radius_A**2 * j0(2.0 * np.pi * frequency[:, None] * radius_A)
+    amplitude: NDArray[Any] = np.trapezoid(kernel * transmitted, np.log(radius_A), axis=1)
+    return frequency, amplitude
+
+
+def _phase(symbol: str, beam_energy_eV: float, radius_A: NDArray[Any]) -> NDArray[Any]:
+    """Phase shift χ in radians at a distance from the atom.
+
+    The Fourier transform of λγf with f = Σ a (2 + b k²) / (1 + b k²)², eq. 16 of Lobato & Van Dyck.
+    """
+    from abtem.parametrizations import LobatoParametrization
+    from scipy.special import k0, k1
+
+    a, b = np.asarray(LobatoParametrization().parameters[symbol])[:, :, None]
+    x = 2.0 * np.pi * radius_A / np.sqrt(b)
+    phase: NDArray[Any] = (np.pi * a / b * (2.0 * k0(x) + x * k1(x))).sum(axis=0)
+    return phase * lorentz_factor(beam_energy_eV) * wavelength_A(beam_energy_eV)

@@ -1,0 +1,72 @@
+"""Structures that somebody else made or measured, read with ASE."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from picotome.configs.schema import FileSpecimen
+from picotome.records import Specimen
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+# Databases and folders are not structure files, and a name must never open a connection.
+_REFUSED_FORMATS = frozenset({"db", "mysql", "postgresql", "bundletrajectory"})
+
+
+def read_structure(config: FileSpecimen, *, rng: np.random.Generator) -> Specimen:
+    """Read a structure file with ASE; `rng` is not used.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        ASE cannot read it, or it does not hold exactly one structure of real atoms.
+    """
+    from ase.data import chemical_symbols
+
+    atoms = _read_atoms(Path(config.path).expanduser())
+    positions = np.array(atoms.get_positions(), dtype=np.float64)
+    numbers = np.array(atoms.get_atomic_numbers(), dtype=np.int64)
+    if not np.isfinite(positions).all():
+        raise ValueError(f"path: {config.path} has positions that are not finite numbers")
+    if (numbers < 1).any():
+        raise ValueError(f"path: {config.path} has {np.count_nonzero(numbers < 1)} atoms of unknown element")
+    kinds, count = np.unique(numbers, return_counts=True)
+    formula = " ".join(f"{chemical_symbols[z]}{n}" for z, n in zip(kinds, count, strict=True))
+    return Specimen(
+        positions_A=positions,
+        atomic_numbers=numbers,
+        description=f"{Path(config.path).name}, {len(numbers)} atoms, {formula}",
+    )
+
+
+def _read_atoms(path: Path) -> Atoms:
+    """The one structure in a file, as ASE's Atoms."""
+    from ase.io import read
+    from ase.io.formats import filetype
+
+    if not path.is_file():
+        what = "is a folder, not a structure file" if path.is_dir() else "does not exist"
+        raise FileNotFoundError(f"path: {path} {what}; give a file that ASE reads (xyz, cif, POSCAR, …)")
+    try:
+        kind = filetype(str(path))
+        if kind in _REFUSED_FORMATS:
+            raise ValueError(f"{kind} is a database, not a structure file")
+        found = read(path, ":", kind, do_not_split_by_at_sign=True)
+    except Exception as error:  # ASE's readers raise whatever their parsing runs into
+        raise ValueError(
+            f"path: ASE cannot read {path} ({type(error).__name__}: {error}); "
+            f"give a file that ASE reads (xyz, cif, POSCAR, …)"
+        ) from error
+    frames: list[Any] = found if isinstance(found, list) else [found]
+    if len(frames) != 1:
+        raise ValueError(f"path: {path} holds {len(frames)} structures; allowed is one")
+    if len(frames[0]) == 0:
+        raise ValueError(f"path: {path} holds no atoms")
+    atoms: Atoms = frames[0]
+    return atoms

@@ -1,0 +1,232 @@
+"""Train the U-Net. Reads top to bottom; the same loop runs on one CPU, one GPU or several nodes."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from picotome import __version__
+from picotome.configs.schema import Recipe
+from picotome.datasets.manifest import read_manifest, write_text_atomically
+from picotome.datasets.pairs import Split
+from picotome.progress import Track, silent
+from picotome.rng import stream
+from picotome.train.checkpoint import (
+    WEIGHTS_FORMAT,
+    ModelCard,
+    load_state,
+    save_state,
+    save_weights,
+    state_tensors,
+)
+from picotome.train.patches import PatchDataset
+from picotome.train.precision import choose_precision
+from picotome.train.unet import build_network
+from picotome.train.validation import validate
+
+BEST_NAME = "best.safetensors"
+STATE_NAME = "last.pt"
+HISTORY_NAME = "history.json"
+_WARMUP_FRACTION = 0.1
+_GRADIENT_NORM = 1.0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves.
+
+    Attributes
+    ----------
+    model
+        Weights of the best epoch.
+    history
+        One row for each epoch: losses, validation scores, seconds.
+    best_epoch
+        Epoch with the smallest ``ospa_pm``.
+    precision
+        Arithmetic that was used.
+    """
+
+    model: Path
+    history: list[dict[str, float]]
+    best_epoch: int
+    precision: str
+
+
+def train(dataset: Path, *, recipe: Recipe, out: Path, track: Track = silent) -> Trained:
+    """Train on the ``train`` split of a dataset and keep the epoch that is best at the validation atoms.
+
+    A checkpoint is written after each epoch; the same call resumes from it.
+
+    Parameters
+    ----------
+    dataset
+        Folder made by `picotome.datasets.generate`.
+    recipe
+        Its sections ``network``, ``training``, ``tracing`` and ``scoring`` are used.
+    out
+        Folder of weights, state and history.
+    track
+        Called after each step.
+
+    Raises
+    ------
+    ValueError
+        If the dataset has no finished particles, or `out` holds a training of another recipe.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    knobs = recipe.training
+    train_files, validation_files = split_files(dataset, "train"), split_files(dataset, "validation")
+
+    torch.manual_seed(int(stream(recipe.seed, 0, "network").integers(2**31)))
+    network = build_network(recipe.network)
+    precision = choose_precision(recipe.network, patch_voxels=knobs.patch_voxels)
+    fabric = Fabric(accelerator="auto", precision=precision)  # type: ignore[arg-type]
+    fabric.launch()
+
+    acquisition = recipe.training_set.acquisition or recipe.acquisition
+    patches = PatchDataset(
+        train_files,
+        patch_voxels=knobs.patch_voxels,
+        patches_per_particle=knobs.patches_per_particle,
+        symmetric_wedge=abs(acquisition.tilt_min_deg + acquisition.tilt_max_deg) < 1e-6,
+        seed=recipe.seed,
+    )
+    optimizer = torch.optim.Adam(network.parameters(), lr=knobs.learning_rate)
+    order = torch.Generator()
+    loader = fabric.setup_dataloaders(
+        DataLoader(patches, batch_size=knobs.batch_size, shuffle=True, generator=order)
+    )
+    n_steps = knobs.n_epochs * len(loader)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=knobs.learning_rate,
+        total_steps=max(n_steps, 2),
+        pct_start=_WARMUP_FRACTION,
+        cycle_momentum=False,
+    )
+    model, optimizer = fabric.setup(network, optimizer)
+
+    identity = training_identity(recipe, dataset)
+    history: list[dict[str, float]] = []
+    state_path = out / STATE_NAME
+    if state_path.is_file():
+        state = load_state(state_path)
+        if state["identity"] != identity:
+            raise ValueError(
+                f"{out} holds a training with another recipe or dataset; use another --out or "
+                f"remove {STATE_NAME}"
+            )
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        history = json.loads(state["history"])
+
+    for epoch in range(len(history), knobs.n_epochs):
+        begun = time.monotonic()
+        patches.epoch = epoch
+        order.manual_seed(int(stream(recipe.seed, epoch, "order").integers(2**63)))
+        model.train()
+        total = 0.0
+        for step, (degraded, ideal) in enumerate(loader):
+            optimizer.zero_grad()
+            loss = peak_weighted_error(model(degraded), ideal, peak_weight=knobs.peak_weight)
+            fabric.backward(loss)
+            fabric.clip_gradients(model, optimizer, max_norm=_GRADIENT_NORM)
+            optimizer.step()
+            schedule.step()
+            total += loss.item()
+            track("training steps", epoch * len(loader) + step + 1, n_steps)
+
+        if not fabric.is_global_zero:
+            fabric.barrier()
+            continue
+        scores = validate(network, validation_files, tracing=recipe.tracing, scoring=recipe.scoring)
+        seconds = time.monotonic() - begun
+        history.append({"epoch": epoch, "train_loss": total / len(loader), **scores, "seconds": seconds})
+        best = best_epoch(history)
+        if best == epoch:
+            card = _card(recipe, epoch, scores, precision)
+            save_weights(out / BEST_NAME, network, card)
+        save_state(
+            state_path,
+            {
+                "format": WEIGHTS_FORMAT,
+                "identity": identity,
+                "network": state_tensors(network),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "history": json.dumps(history),
+            },
+        )
+        write_text_atomically(out / HISTORY_NAME, json.dumps(history, indent=1))
+        fabric.barrier()
+    return Trained(
+        model=out / BEST_NAME, history=history, best_epoch=best_epoch(history), precision=precision
+    )
+
+
+def peak_weighted_error(repaired: Tensor, ideal: Tensor, *, peak_weight: float) -> Tensor:
+    """Mean squared error in which a voxel at the top of a peak counts ``1 + peak_weight`` times.
+
+    Atoms fill a few per cent of the voxels; without weight the network's effort goes to the vacuum.
+    """
+    squared = (repaired.float() - ideal) ** 2
+    weight = 1.0 + peak_weight * ideal / ideal.amax().clamp_min(1e-12)
+    weighted: Tensor = (weight * squared).mean()
+    return weighted
+
+
+def best_epoch(history: list[dict[str, float]]) -> int:
+    """Epoch with the smallest ``ospa_pm``; the earliest of equals."""
+    return min(range(len(history)), key=lambda epoch: history[epoch]["ospa_pm"])
+
+
+def split_files(dataset: Path, split: Split) -> list[Path]:
+    """Finished files of one split, in the order of their indices.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    entries = [entry for entry in read_manifest(dataset) if entry.split == split and entry.status == "done"]
+    if not entries:
+        raise ValueError(
+            f"{dataset} has no finished particles in the split {split!r}; run `picotome generate`"
+        )
+    return [dataset / entry.file for entry in sorted(entries, key=lambda entry: entry.index)]
+
+
+def training_identity(recipe: Recipe, dataset: Path) -> str:
+    """Text that is equal for two trainings exactly if one can resume the other."""
+    sections = recipe.model_dump(mode="json", include={"seed", "network", "training", "tracing", "scoring"})
+    files = [
+        (e.split, e.index, e.sha256) for e in read_manifest(dataset) if e.split in ("train", "validation")
+    ]
+    return json.dumps([sections, files], sort_keys=True)
+
+
+def _card(recipe: Recipe, epoch: int, scores: dict[str, float], precision: str) -> ModelCard:
+    acquisition = recipe.training_set.acquisition or recipe.acquisition
+    network: dict[str, Any] = recipe.network.model_dump(mode="json")
+    return ModelCard(
+        voxel_size_A=recipe.volume.voxel_size_A,
+        peak_sigma_A=recipe.ideal.peak_sigma_A,
+        tilt_min_deg=acquisition.tilt_min_deg,
+        tilt_max_deg=acquisition.tilt_max_deg,
+        network=network,
+        epoch=epoch,
+        score=scores,
+        recipe=recipe.name,
+        precision=precision,
+        picotome=__version__,
+    )

@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from picotome.configs import load_recipe, preset_names, recipe_to_yaml
+from picotome.configs.loading import parse_recipe
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_load_and_survive_a_round_trip(name):
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert parse_recipe(yaml.safe_load(recipe_to_yaml(recipe)), "text") == recipe
+
+
+def test_paper_is_the_published_recipe():
+    paper = load_recipe("paper")
+    assert (paper.volume.n_voxels, paper.volume.voxel_size_A) == (144, 0.357)
+    assert (paper.training_set.n_train, paper.training_set.n_validation) == (10_000, 1_000)
+    assert paper.acquisition.n_tilts == 21
+    assert paper.engine == paper.training_set.engine == "linear"
+
+
+def test_set_reaches_any_depth():
+    recipe = load_recipe("quickstart", ["optics.abtem.scan_step_A=0.1", "seed=3"])
+    assert (recipe.optics.abtem.scan_step_A, recipe.seed) == (0.1, 3)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("acquisition.dose=100", ["acquisition.dose", "unknown key"]),
+        ("volume.n_voxels=many", ["volume.n_voxels", "'many'"]),
+        ("optics.detector_outer_mrad=300", ["detector_outer_mrad", "300", "sampling_A"]),
+        ("optics.convergence_mrad=60", ["convergence_mrad", "60", "direct beam"]),
+        ("acquisition.tilt_max_deg=-80", ["tilt_max_deg", "-80"]),
+        ("acquisition.dose_e_per_A2=[5, 2]", ["dose_e_per_A2", "low, high"]),
+        ("acquisition.dose_e_per_A2=0", ["dose_e_per_A2", "more than 0"]),
+        ("specimens=[{kind: wulff, diameter_A: 90}]", ["specimens[0].diameter_A", "90", "volume.n_voxels"]),
+        ("specimens=[{kind: wulff, element: Xx}]", ["'Xx'", "chemical symbol"]),
+        ("specimens=[{kind: cube}]", ["'cube'", "wulff"]),
+        ("training.patch_voxels=512", ["patch_voxels", "512"]),
+        ("seed.deeper=1", ["seed"]),
+        ("seed", ["key=value"]),
+    ],
+)
+def test_bad_values_are_named_with_what_is_allowed(override, words):
+    with pytest.raises(ValueError) as caught:
+        load_recipe("quickstart", [override])
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_yaml_that_would_run_code_is_refused(tmp_path):
+    recipe = tmp_path / "evil.yaml"
+    marker = tmp_path / "ran"
+    recipe.write_text(f"name: !!python/object/apply:os.system ['touch {marker}']\n")
+    with pytest.raises(ValueError, match="not plain YAML"):
+        load_recipe(str(recipe))
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("- 1\n", "mapping"), ("a: [", "not plain YAML"), ("", "mapping")]
+)
+def test_files_that_are_no_recipes(tmp_path, text, words):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(text)
+    with pytest.raises(ValueError, match=words):
+        load_recipe(str(recipe))
+
+
+def test_a_missing_recipe_names_the_presets():
+    with pytest.raises(FileNotFoundError, match="quickstart"):
+        load_recipe("nowhere")
+
+
+def test_a_recipe_is_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        load_recipe("smoke").seed = 1
+
+
+def test_the_reference_is_true():
+    """Make it anew with: python -m picotome.configs.reference > docs/recipe.md."""
+    from picotome.configs.reference import recipe_reference
+
+    assert (Path(__file__).parents[2] / "docs" / "recipe.md").read_text("utf-8") == recipe_reference()
+
+
+@pytest.mark.parametrize("text", ["1e4", "10000", "1.0e4", "[1e4, 1.0e+4]"])
+def test_a_dose_is_written_as_people_write_it(text):
+    assert load_recipe("smoke", [f"acquisition.dose_e_per_A2={text}"]).acquisition.dose_e_per_A2 == (1e4, 1e4)
