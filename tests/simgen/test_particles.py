@@ -205,7 +205,7 @@ def test_a_cut_leaves_out_dangling_atoms_and_loose_pieces() -> None:
         lowest = everything[np.argsort(level(everything))[:200]]
         untidy = cKDTree(lowest).sparse_distance_matrix(cKDTree(lowest), 1.2 * NEAREST_A)
         assert connected_components(untidy)[0] > 1 or _coordination(lowest).min() < 3
-        sites = cut(level, n_atoms=200, lattice_A=3.92, radius_A=8.0, offset_A=offset_A)
+        sites = cut(level, n_atoms=200, lattice_A=3.92, radius_A=40.0, offset_A=offset_A)
         assert 200 <= len(sites) < 215
         assert _coordination(sites).min() >= 3
         bonds = cKDTree(sites).sparse_distance_matrix(cKDTree(sites), 1.2 * NEAREST_A)

@@ -1,0 +1,125 @@
+"""How a tilt series is recorded: the tilts, what goes wrong with them, the dose and the noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from picotome.configs.schema import AcquisitionConfig, EngineName, OpticsConfig, VolumeConfig
+from picotome.geometry import tilt_rotations
+from picotome.records import Specimen, TiltSeries
+from picotome.rng import stream
+from picotome.simgen.engines import ENGINES
+
+
+def simulate_series(
+    specimen: Specimen,
+    *,
+    engine: EngineName,
+    volume: VolumeConfig,
+    optics: OpticsConfig,
+    acquisition: AcquisitionConfig,
+    seed: int,
+    index: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> TiltSeries:
+    """Simulate the tilt series of one specimen.
+
+    The geometry, the engine, the dose and the noise each draw from a stream of their own, so that changing
+    one leaves the others as they were.
+
+    Parameters
+    ----------
+    engine
+        Key of `picotome.simgen.engines.ENGINES`.
+    seed, index
+        Seed of the recipe and index of the particle.
+    progress
+        Called with (images done, images to do).
+
+    Returns
+    -------
+    series
+        Images in detected per incident electrons; `truth` holds ``tilt_error_deg`` (n, 3) and
+        ``shift_error_A`` (n, 2).
+
+    Raises
+    ------
+    ValueError
+        If the engine is unknown, the specimen is empty, or it leaves the field of view at some tilt.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"engine is {engine!r}; allowed is one of {', '.join(ENGINES)}")
+    tilt_deg = np.linspace(acquisition.tilt_min_deg, acquisition.tilt_max_deg, acquisition.n_tilts)
+    tilt_error_deg, shift_error_A = draw_geometry_errors(acquisition, stream(seed, index, "geometry"))
+    images = ENGINES[engine](
+        specimen,
+        rotations=tilt_rotations(tilt_deg, tilt_error_deg),
+        shifts_A=shift_error_A,
+        volume=volume,
+        optics=optics,
+        rng=stream(seed, index, "engine"),
+        progress=progress,
+    )
+    rng = stream(seed, index, "dose")
+    dose_e_per_A2 = draw_dose(acquisition, rng)
+    background = float(rng.uniform(*acquisition.background))
+    images = images + np.float32(background * float(images.max()))
+    if dose_e_per_A2 is not None:
+        images = add_counting_noise(
+            images,
+            dose_e_per_A2=dose_e_per_A2,
+            pixel_size_A=volume.voxel_size_A,
+            rng=stream(seed, index, "noise"),
+        )
+    return TiltSeries(
+        images=images,
+        tilt_deg=tilt_deg,
+        pixel_size_A=volume.voxel_size_A,
+        dose_e_per_A2=dose_e_per_A2,
+        engine=engine,
+        truth={"tilt_error_deg": tilt_error_deg, "shift_error_A": shift_error_A},
+    )
+
+
+def draw_geometry_errors(
+    acquisition: AcquisitionConfig, rng: np.random.Generator
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Draw unknown rotations (n, 3) about x, y, z in degrees and shifts (n, 2) along x, y in Å."""
+    tilt_error_deg = rng.normal(size=(acquisition.n_tilts, 3)) * acquisition.tilt_error_rms_deg
+    shift_error_A = rng.normal(size=(acquisition.n_tilts, 2)) * acquisition.shift_error_rms_A
+    return tilt_error_deg, shift_error_A
+
+
+def draw_dose(acquisition: AcquisitionConfig, rng: np.random.Generator) -> float | None:
+    """Draw a dose in incident electrons per Å² and image, log-uniform; None for images without noise."""
+    if acquisition.dose_e_per_A2 is None:
+        return None
+    low, high = np.log(acquisition.dose_e_per_A2)
+    # A range of one number means that number, to the last bit.
+    return acquisition.dose_e_per_A2[0] if low == high else float(np.exp(rng.uniform(low, high)))
+
+
+def add_counting_noise(
+    images: NDArray[Any], *, dose_e_per_A2: float, pixel_size_A: float, rng: np.random.Generator
+) -> NDArray[Any]:
+    """Count electrons: the detected ones of each pixel are Poisson, the incident ones are known.
+
+    Parameters
+    ----------
+    images
+        Detected per incident electrons, 0 or more.
+
+    Returns
+    -------
+    noisy
+        float32, same unit and shape; counts are multiples of 1 / (dose × pixel area).
+    """
+    incident = dose_e_per_A2 * pixel_size_A**2
+    noisy: NDArray[Any] = (rng.poisson(np.asarray(images, dtype=np.float64) * incident) / incident).astype(
+        np.float32
+    )
+    return noisy

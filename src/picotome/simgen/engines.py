@@ -1,0 +1,45 @@
+"""The HAADF engines, behind one signature.
+
+``engine(specimen, *, rotations, shifts_A, volume, optics, rng, progress)`` returns noise-free images,
+(n, n_voxels, n_voxels) float32, as the fraction of the incident electrons that reaches the annulus, averaged
+over each pixel, source size included. `rotations` is (n, 3, 3) with ``rotated = positions @ R.T``; `shifts_A`
+(n, 2) is added to x and y afterwards; `progress` is called with (images done, images to do). All raise
+ValueError where the specimen is empty or leaves the field of view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from picotome.configs.schema import EngineName, OpticsConfig, VolumeConfig
+from picotome.records import Specimen
+from picotome.simgen.abtem_engines import image_multislice, image_prism
+from picotome.simgen.linear import image_linear
+
+
+class Engine(Protocol):
+    """From posed atoms to noise-free images."""
+
+    def __call__(
+        self,
+        specimen: Specimen,
+        *,
+        rotations: NDArray[Any],
+        shifts_A: NDArray[Any],
+        volume: VolumeConfig,
+        optics: OpticsConfig,
+        rng: np.random.Generator,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> NDArray[Any]:
+        """Image a specimen."""
+
+
+ENGINES: Mapping[EngineName, Engine] = {
+    "prism": image_prism,
+    "multislice": image_multislice,
+    "linear": image_linear,
+}

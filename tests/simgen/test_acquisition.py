@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+
+from picotome.configs.schema import AcquisitionConfig, OpticsConfig, VolumeConfig
+from picotome.geometry import axis_A
+from picotome.records import Specimen
+from picotome.simgen.acquisition import add_counting_noise, draw_dose, draw_geometry_errors, simulate_series
+
+VOLUME = VolumeConfig(n_voxels=48, voxel_size_A=0.4)
+OPTICS = OpticsConfig()
+PT = Specimen(positions_A=np.array([[0.0, 0.0, 4.0]]), atomic_numbers=np.array([78]))
+
+
+def series(specimen=PT, seed=1, index=0, engine="linear", optics=OPTICS, progress=None, **acquisition):
+    return simulate_series(
+        specimen,
+        engine=engine,
+        volume=VOLUME,
+        optics=optics,
+        acquisition=AcquisitionConfig(**{"n_tilts": 5, "dose_e_per_A2": None, **acquisition}),
+        seed=seed,
+        index=index,
+        progress=progress,
+    )
+
+
+def centroid_A(image):
+    # Only the core of the peak: its tails reach beyond the field of view.
+    axis = axis_A(len(image), VOLUME.voxel_size_A)
+    core = np.clip(image - 0.1 * image.max(), 0, None)
+    return np.array([core.sum(axis=1) @ axis, core.sum(axis=0) @ axis]) / core.sum()
+
+
+def test_atom_above_the_axis_moves_to_positive_x_at_positive_tilt():
+    result = series(tilt_min_deg=-60, tilt_max_deg=60)
+    found = np.array([centroid_A(image) for image in result.images])
+    np.testing.assert_allclose(found[:, 0], 4.0 * np.sin(np.deg2rad(result.tilt_deg)), atol=0.02)
+    np.testing.assert_allclose(found[:, 1], 0.0, atol=0.02)
+
+
+def test_images_show_the_geometry_errors_that_truth_reports():
+    clean = series()
+    result = series(tilt_error_rms_deg=3.0, shift_error_rms_A=0.5)
+    shift, error = result.truth["shift_error_A"], np.deg2rad(result.truth["tilt_error_deg"])
+    moved = np.array([centroid_A(a) - centroid_A(b) for a, b in zip(result.images, clean.images, strict=True)])
+    z = 4.0 * np.cos(np.deg2rad(result.tilt_deg))
+    x = 4.0 * np.sin(np.deg2rad(result.tilt_deg))
+    # To first order a rotation by e moves r by e × r.
+    np.testing.assert_allclose(moved[:, 0], shift[:, 0] + error[:, 1] * z, atol=0.05)
+    np.testing.assert_allclose(moved[:, 1], shift[:, 1] + error[:, 2] * x - error[:, 0] * z, atol=0.05)
+    assert np.abs(moved).max() > 0.3
+
+
+def test_geometry_errors_have_the_stated_rms():
+    config = AcquisitionConfig(n_tilts=1000, tilt_error_rms_deg=0.3, shift_error_rms_A=0.2)
+    tilts, shifts = draw_geometry_errors(config, np.random.default_rng(3))
+    np.testing.assert_allclose(tilts.std(axis=0), 0.3, rtol=0.1)
+    np.testing.assert_allclose(shifts.std(axis=0), 0.2, rtol=0.1)
+
+
+def test_counting_noise_has_the_mean_and_variance_of_its_dose():
+    expected, dose, pixel = 0.02, 3000.0, 0.4
+    noisy = add_counting_noise(
+        np.full((400, 400), expected), dose_e_per_A2=dose, pixel_size_A=pixel, rng=np.random.default_rng(0)
+    )
+    counts = noisy * dose * pixel**2
+    np.testing.assert_allclose(counts, np.round(counts), atol=1e-4)
+    variance = expected / (dose * pixel**2)
+    n = noisy.size
+    assert abs(noisy.mean() - expected) < 5 * np.sqrt(variance / n)
+    assert abs(noisy.var() / variance - 1) < 5 * np.sqrt(2 / n) + 0.005
+
+
+def test_noise_comes_on_top_of_the_noise_free_images():
+    clean, noisy = series(), series(dose_e_per_A2=1e4)
+    deviation = (noisy.images - clean.images) * np.sqrt(1e4 * 0.16)
+    assert abs((deviation**2).sum() / clean.images.sum() - 1) < 0.05
+    assert clean.dose_e_per_A2 is None
+    assert noisy.dose_e_per_A2 == 1e4
+
+
+def test_dose_is_drawn_log_uniform():
+    config = AcquisitionConfig(dose_e_per_A2=(1e2, 1e4))
+    rng = np.random.default_rng(0)
+    doses = np.array([draw_dose(config, rng) for _ in range(2000)])
+    assert doses.min() >= 1e2
+    assert doses.max() <= 1e4
+    assert abs((doses < 1e3).mean() - 0.5) < 0.05
+
+
+def test_background_is_a_fraction_of_the_brightest_pixel():
+    clean, lifted = series(), series(background=(0.1, 0.1))
+    np.testing.assert_allclose(lifted.images - clean.images, 0.1 * clean.images.max(), rtol=1e-3)
+
+
+def test_same_seed_same_series_and_no_other():
+    settings = {"dose_e_per_A2": 1e3, "tilt_error_rms_deg": 0.3, "shift_error_rms_A": 0.1}
+    first, again = series(**settings), series(**settings)
+    np.testing.assert_array_equal(first.images, again.images)
+    for other in (series(index=1, **settings), series(seed=2, **settings)):
+        assert not np.array_equal(first.images, other.images)
+        assert not np.array_equal(first.truth["shift_error_A"], other.truth["shift_error_A"])
+
+
+def test_changing_the_dose_leaves_the_geometry():
+    first = series(shift_error_rms_A=0.1, dose_e_per_A2=1e3)
+    second = series(shift_error_rms_A=0.1, dose_e_per_A2=None)
+    np.testing.assert_array_equal(first.truth["shift_error_A"], second.truth["shift_error_A"])
+
+
+def test_progress_counts_the_images():
+    calls = []
+    series(progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(i, 5) for i in range(1, 6)]
+
+
+def test_record_describes_the_series():
+    result = series()
+    assert result.images.shape == (5, 48, 48)
+    assert result.images.dtype == np.float32
+    assert (result.pixel_size_A, result.engine) == (0.4, "linear")
+    np.testing.assert_array_equal(result.tilt_deg, np.linspace(-65, 65, 5))
+
+
+@pytest.mark.parametrize("engine", ["linear", "prism", "multislice"])
+@pytest.mark.parametrize(
+    ("positions_A", "message"),
+    [([[0.0, 9.3, 0.0]], "field of view"), ([[np.nan, 0, 0]], "field of view"), (np.zeros((0, 3)), "0 atoms")],
+)
+def test_impossible_specimens_are_refused(engine, positions_A, message):
+    positions_A = np.array(positions_A)
+    specimen = Specimen(positions_A=positions_A, atomic_numbers=np.full(len(positions_A), 78))
+    with pytest.raises(ValueError, match=message):
+        series(specimen, engine=engine)
+
+
+def test_unknown_engine_is_refused():
+    with pytest.raises(ValueError, match="engine is 'kirkland'"):
+        series(engine="kirkland")
