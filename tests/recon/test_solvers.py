@@ -6,6 +6,7 @@ from test_projector import gaussian_volume
 
 from picotome.configs.schema import ReconstructionConfig
 from picotome.geometry import axis_A
+from picotome.recon.angles import angular_weights_rad
 from picotome.recon.fourier import fourier_power_slice, wedge_power_ratio
 from picotome.recon.normalise import tomogram_scale
 from picotome.recon.projector import make_projector, project
@@ -140,9 +141,80 @@ def test_scale_ignores_padding_and_follows_gain(atoms):
             r"\[4\]",
         ),
         (lambda s: replace(s, images=s.images * 0), "empty"),
+        (lambda s: replace(s, images=s.images[0]), "allowed is one image"),
+        (lambda s: replace(s, pixel_size_A=0.0), "pixel_size_A is 0.0"),
         (lambda s: replace(s, tilt_deg=s.tilt_deg * np.inf), "not finite"),
     ],
 )
 def test_bad_series_are_refused(change, words, atoms):
     with pytest.raises(ValueError, match=words), np.errstate(invalid="ignore"):
         reconstruct(change(series_of(atoms)), config=ReconstructionConfig())
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_number_of_threads_changes_nothing(solver, atoms, monkeypatch):
+    config = ReconstructionConfig(solver=solver, n_iterations=5)
+    volumes = []
+    for n_threads in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", n_threads)
+        volumes.append(reconstruct(series_of(atoms), config=config).volume)
+    np.testing.assert_array_equal(*volumes)
+
+
+def test_a_wrong_number_of_threads_is_refused(atoms, monkeypatch):
+    series = series_of(atoms)
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")
+    with pytest.raises(ValueError, match="OMP_NUM_THREADS is 'many'"):
+        reconstruct(series, config=ReconstructionConfig())
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_order_of_the_images_and_the_width_are_free(solver, atoms):
+    config = ReconstructionConfig(solver=solver, n_iterations=5)
+    series = series_of(atoms[:, 5:32])
+    order = np.random.default_rng(0).permutation(len(TILTS))
+    shuffled = replace(series, images=series.images[order], tilt_deg=series.tilt_deg[order])
+    first, second = (reconstruct(s, config=config).volume for s in (series, shuffled))
+    assert first.shape == (N, 27, N)
+    np.testing.assert_allclose(first, second, atol=1e-5 * np.abs(first).max())
+
+
+def test_images_taken_twice_count_once(atoms):
+    series = series_of(atoms)
+    twice = replace(
+        series, images=np.repeat(series.images, 2, axis=0), tilt_deg=np.repeat(series.tilt_deg, 2)
+    )
+    for solver in SOLVERS:
+        config = ReconstructionConfig(solver=solver, n_iterations=5)
+        first, second = (reconstruct(s, config=config).volume for s in (series, twice))
+        np.testing.assert_allclose(first, second, atol=1e-5 * np.abs(first).max())
+
+
+def test_slices_without_signal_stay_empty_and_change_no_other(atoms):
+    series = series_of(atoms)
+    images = series.images.copy()
+    images[:, :, [0, 20, 47]] = [0.0, -0.3, 0.0]
+    config = ReconstructionConfig(n_iterations=5)
+    whole, holed = (
+        reconstruct(replace(series, images=i), config=config).volume for i in (series.images, images)
+    )
+    assert not holed[:, [0, 20, 47]].any()
+    kept = np.delete(np.arange(N), [0, 20, 47])
+    np.testing.assert_array_equal(holed[:, kept], whole[:, kept])
+
+
+@pytest.mark.parametrize(
+    ("tilts", "cells"),
+    [
+        (np.arange(-90, 90, 10), [10] * 18),
+        (np.arange(0, 180, 10), [10] * 18),
+        ([-60, -30, 0, 30, 60], [30, 30, 30, 30, 30]),
+        ([60, 0, -60, 30, -30, 0], [30, 15, 30, 30, 30, 15]),
+        ([-40, -20, 0, 10, 20], [20, 20, 15, 10, 10]),
+        ([-90, -45, 0, 45, 90], [22.5, 45, 45, 45, 22.5]),
+        ([100, 120, 140, 160], [20, 20, 20, 20]),
+        ([0, 10], [90, 90]),
+    ],
+)
+def test_each_image_stands_for_half_the_gap_on_each_side(tilts, cells):
+    np.testing.assert_allclose(np.rad2deg(angular_weights_rad(tilts)), cells, atol=0.01)

@@ -121,7 +121,7 @@ def _run(
         for task in waiting
     }
     written = time.monotonic()
-    for done, future in enumerate(as_completed(futures), start=1):
+    for done, future in enumerate(as_completed(futures, loop=client.loop), start=1):
         task = futures[future]
         # A worker that dies takes the particle with it; whatever raised inside came back as an entry.
         entry = future.result() if future.status == "finished" else _failed(task, folder, future.exception())
@@ -212,7 +212,7 @@ def _client(n_workers: int | None, scheduler_address: str | None, *, n_tasks: in
     with (
         _environment(_ONE_THREAD),
         LocalCluster(
-            n_workers=n_processes, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=n_processes, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):

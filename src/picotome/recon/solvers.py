@@ -9,13 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from picotome.configs.schema import ReconstructionConfig
+from picotome.recon.angles import angular_weights_rad
 from picotome.recon.projector import (
     Projector,
+    RowBlock,
     backproject,
     make_projector,
+    row_blocks,
     rows_from_images,
     volume_from_planes,
 )
+from picotome.recon.threads import map_in_threads
 from picotome.records import TiltSeries, Tomogram
 
 _MIN_IMAGES = 2
@@ -56,8 +60,8 @@ def reconstruct(series: TiltSeries, *, config: ReconstructionConfig) -> Tomogram
     Raises
     ------
     ValueError
-        If images and tilts disagree in number, there are fewer than two, or the images are not finite or
-        are all zero.
+        If images and tilts disagree in number, there are fewer than two, the images are not finite or are
+        all zero, or the pixel size is not above zero.
     """
     _check(series)
     n_x = series.images.shape[1]
@@ -78,25 +82,11 @@ def solve_sirt(
     iterations equal several hundred without momentum; many more fit the noise.
     """
     measured = rows_from_images(images)
-    rows = _inverse_sums(projector.forward)[:, None]
-    columns = _inverse_sums(projector.adjoint)[:, None]
-    previous = np.zeros((projector.n_x * projector.n_z, measured.shape[1]), dtype=np.float32)
-    extrapolated = previous.copy()
-    momentum = 1.0
-    for _ in range(config.n_iterations):
-        residual = projector.forward @ extrapolated
-        np.subtract(measured, residual, out=residual)
-        residual *= rows
-        current = projector.adjoint @ residual
-        current *= columns
-        current += extrapolated
-        np.maximum(current, 0.0, out=current)
-        following = (1.0 + np.sqrt(1.0 + 4.0 * momentum**2)) / 2.0
-        np.subtract(current, previous, out=extrapolated)
-        extrapolated *= np.float32((momentum - 1.0) / following)
-        extrapolated += current
-        previous, momentum = current, following
-    return volume_from_planes(previous, projector)
+    # Slices are solved apart, and one without a single positive pixel stays zero: vacuum costs nothing.
+    lit = (measured > 0).any(axis=0)
+    planes = np.zeros((projector.n_x * projector.n_z, measured.shape[1]), dtype=np.float32)
+    planes[:, lit] = _accelerated_sirt(measured[:, lit], projector, config.n_iterations)
+    return volume_from_planes(planes, projector)
 
 
 def solve_wbp(
@@ -110,7 +100,7 @@ def solve_wbp(
     """
     n_x = projector.n_x
     n_padded = 2 * n_x
-    pixel_A = _voxel_size_A(projector)
+    pixel_A = projector.voxel_size_A
     distance = np.arange(n_padded)
     distance = np.minimum(distance, n_padded - distance)
     kernel = np.zeros(n_padded)
@@ -120,7 +110,7 @@ def solve_wbp(
     ramp = np.fft.rfft(kernel).real / pixel_A
     spectrum = np.fft.rfft(images, n=n_padded, axis=1) * ramp[None, :, None]
     filtered = np.fft.irfft(spectrum, n=n_padded, axis=1)[:, :n_x]
-    filtered *= _angular_widths(tilt_deg)[:, None, None]
+    filtered *= angular_weights_rad(tilt_deg)[:, None, None]
     # The adjoint sums weights in Å; a back-projection is a plain sum.
     return backproject(filtered, projector) / np.float32(pixel_A)
 
@@ -146,6 +136,45 @@ def _check(series: TiltSeries) -> None:
         raise ValueError("tilt_deg has values that are not finite")
     if not np.any(images):
         raise ValueError("the series is empty: all pixels of all images are zero")
+    if not (np.isfinite(series.pixel_size_A) and series.pixel_size_A > 0):
+        raise ValueError(f"pixel_size_A is {series.pixel_size_A}; allowed is a finite number above 0")
+
+
+def _accelerated_sirt(measured: NDArray[Any], projector: Projector, n_iterations: int) -> NDArray[Any]:
+    """(nx · nz, ny) planes of the tomogram from (n_tilts · nx, ny) rows of the images."""
+    forward, adjoint = row_blocks(projector.forward), row_blocks(projector.adjoint)
+    row_scale = _inverse_sums(projector.forward)[:, None]
+    column_scale = _inverse_sums(projector.adjoint)[:, None]
+    current = np.zeros((projector.n_x * projector.n_z, measured.shape[1]), dtype=np.float32)
+    extrapolated = current.copy()
+    residual = np.empty_like(measured)
+    inertia = np.float32(0.0)
+
+    # Everything is done block by block, while the product is still in the processor's cache.
+    def compare(block: RowBlock) -> None:
+        rows, matrix = block
+        misfit = matrix @ extrapolated
+        np.subtract(measured[rows], misfit, out=misfit)
+        np.multiply(misfit, row_scale[rows], out=residual[rows])
+
+    def improve(block: RowBlock) -> None:
+        rows, matrix = block
+        improved = matrix @ residual
+        improved *= column_scale[rows]
+        improved += extrapolated[rows]
+        np.maximum(improved, 0.0, out=improved)
+        ahead = np.subtract(improved, current[rows], out=extrapolated[rows])
+        ahead *= inertia
+        ahead += improved
+        current[rows] = improved
+
+    momentum = 1.0
+    for _ in range(n_iterations):
+        following = (1.0 + np.sqrt(1.0 + 4.0 * momentum**2)) / 2.0
+        inertia, momentum = np.float32((momentum - 1.0) / following), following
+        map_in_threads(compare, forward)
+        map_in_threads(improve, adjoint)
+    return current
 
 
 def _inverse_sums(matrix: Any) -> NDArray[Any]:
@@ -156,22 +185,3 @@ def _inverse_sums(matrix: Any) -> NDArray[Any]:
         np.float32
     )
     return inverse
-
-
-def _voxel_size_A(projector: Projector) -> float:
-    """Å per voxel, which every column of A sums to for each image that sees the voxel."""
-    return float(projector.adjoint.sum(axis=1).max()) / projector.n_tilts
-
-
-def _angular_widths(tilt_deg: NDArray[Any]) -> NDArray[Any]:
-    """Angle in radians that each image stands for: half the way to its neighbours, modulo 180°."""
-    tilts = np.deg2rad(np.asarray(tilt_deg, dtype=np.float64))
-    order = np.argsort(tilts)
-    steps = np.diff(tilts[order])
-    gap = np.pi - (tilts.max() - tilts.min())
-    # A gap no wider than the steps around it is no wedge but the seam of a full series.
-    seam = gap if gap <= 1.5 * steps.max() else float(np.median(steps))
-    around = np.concatenate([[max(seam, 0.0)], steps, [max(seam, 0.0)]])
-    widths = np.empty_like(tilts)
-    widths[order] = (around[:-1] + around[1:]) / 2.0
-    return widths

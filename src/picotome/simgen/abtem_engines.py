@@ -27,6 +27,8 @@ from picotome.units import wavelength_A
 if TYPE_CHECKING:
     import abtem
 
+    from picotome.simgen.transmission import SliceTransmission
+
 # Plane waves propagated together: few enough to stay in the processor's cache.
 _WAVES_PER_BATCH = 16
 # Edges of the squares of scan positions that are handled together: PRISM crops one window around them all,
@@ -36,7 +38,7 @@ _MULTISLICE_TILE = 4
 # Above and below the atoms.
 _MARGIN_Z_A = 1.0
 
-Scan = Callable[["_Cell", "abtem.PotentialArray", OpticsConfig], NDArray[Any]]
+Scan = Callable[["_Cell", "SliceTransmission", OpticsConfig], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def image_prism(
     rng: np.random.Generator,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[Any]:
-    """Image a specimen with PRISM (Ophus, Adv. Struct. Chem. Imaging 3, 13, 2017, doi:10.1186/s40679-017-0046-1).
+    """Image a specimen with PRISM (Ophus 2017, doi:10.1186/s40679-017-0046-1).
 
     See `picotome.simgen.engines.ENGINES` for the signature. The interpolation is as strong as
     `optics.abtem.prism_window_A` allows.
@@ -159,11 +161,11 @@ def _mean_over_phonons(
 ) -> NDArray[Any]:
     n_configurations = optics.abtem.n_frozen_phonons
     if n_configurations == 0:
-        return scan(cell, _build_potential(cell, atomic_numbers, atoms_A), optics)
+        return scan(cell, _transmission(cell, atomic_numbers, atoms_A, optics), optics)
     total = np.zeros((cell.x.n_scan, cell.y.n_scan))
     for _ in range(n_configurations):
         moved_A = atoms_A + rng.normal(scale=optics.abtem.phonon_rms_A, size=atoms_A.shape)
-        total += scan(cell, _build_potential(cell, atomic_numbers, moved_A), optics)
+        total += scan(cell, _transmission(cell, atomic_numbers, moved_A, optics), optics)
     mean: NDArray[Any] = total / n_configurations
     return mean
 
@@ -224,24 +226,24 @@ def fast_size(n: int) -> int:
         n += 2
 
 
-def _build_potential(cell: _Cell, atomic_numbers: NDArray[Any], atoms_A: NDArray[Any]) -> abtem.PotentialArray:
-    import abtem
-    from ase import Atoms
+def _transmission(
+    cell: _Cell, atomic_numbers: NDArray[Any], atoms_A: NDArray[Any], optics: OpticsConfig
+) -> SliceTransmission:
+    from ase.data import chemical_symbols
 
-    atoms = Atoms(
-        numbers=atomic_numbers, positions=atoms_A - cell.centre_A + 0.5 * cell.size_A, cell=cell.size_A
-    )
-    potential = abtem.Potential(
-        atoms,
+    from picotome.simgen.transmission import build_transmission
+
+    return build_transmission(
+        atoms_A - cell.centre_A + 0.5 * cell.size_A,
+        symbols=np.asarray(chemical_symbols)[atomic_numbers],
+        size_A=cell.size_A,
         gpts=(cell.x.gpts, cell.y.gpts),
-        slice_thickness=cell.depth_A / cell.n_slices,
-        parametrization="lobato",
-        projection="infinite",
+        n_slices=cell.n_slices,
+        beam_energy_eV=optics.beam_energy_eV,
     )
-    return potential.build(lazy=False)
 
 
-def _scan_prism(cell: _Cell, potential: abtem.PotentialArray, optics: OpticsConfig) -> NDArray[Any]:
+def _scan_prism(cell: _Cell, potential: SliceTransmission, optics: OpticsConfig) -> NDArray[Any]:
     import abtem
 
     matrix = abtem.SMatrix(
@@ -249,7 +251,8 @@ def _scan_prism(cell: _Cell, potential: abtem.PotentialArray, optics: OpticsConf
         energy=optics.beam_energy_eV,
         potential=potential,
         interpolation=(cell.x.interpolation, cell.y.interpolation),
-        downsample=_downsample_angle_mrad(cell, optics),
+        # A number is allowed, though abTEM's annotation forgets it.
+        downsample=_downsample_angle_mrad(cell, optics),  # type: ignore[arg-type]
     ).build(lazy=False, max_batch=_WAVES_PER_BATCH)
     ctf = abtem.CTF(
         semiangle_cutoff=optics.convergence_mrad, energy=optics.beam_energy_eV, defocus=0.5 * cell.depth_A
@@ -258,12 +261,12 @@ def _scan_prism(cell: _Cell, potential: abtem.PotentialArray, optics: OpticsConf
     scanned = np.zeros((cell.x.n_scan, cell.y.n_scan))
     for rows, columns, grid in _tiles(cell, _PRISM_TILE):
         measured = matrix.reduce(scan=grid, detectors=detector, ctf=ctf, max_batch_reduction=_PRISM_TILE**2)
-        scanned[rows, columns] = measured.array
+        scanned[rows, columns] = _image_of(measured)
     return scanned
 
 
-def _downsample_angle_mrad(cell: _Cell, optics: OpticsConfig) -> float | str:
-    """Angle that abTEM rounds to a grid that holds the detector and whose windows transform fast."""
+def _downsample_angle_mrad(cell: _Cell, optics: OpticsConfig) -> float:
+    """Return the angle that abTEM rounds to a grid that holds the detector and whose windows transform fast."""
     angles = []
     for axis in (cell.x, cell.y):
         step_mrad = wavelength_A(optics.beam_energy_eV) / axis.length_A * 1e3
@@ -289,7 +292,7 @@ def _tiles(cell: _Cell, edge: int) -> Iterator[tuple[slice, slice, abtem.GridSca
             yield slice(i, i_end), slice(j, j_end), grid
 
 
-def _scan_multislice(cell: _Cell, potential: abtem.PotentialArray, optics: OpticsConfig) -> NDArray[Any]:
+def _scan_multislice(cell: _Cell, potential: SliceTransmission, optics: OpticsConfig) -> NDArray[Any]:
     import abtem
 
     probe = abtem.Probe(
@@ -299,8 +302,14 @@ def _scan_multislice(cell: _Cell, potential: abtem.PotentialArray, optics: Optic
     detector = _detector(optics)
     scanned = np.zeros((cell.x.n_scan, cell.y.n_scan))
     for rows, columns, grid in _tiles(cell, _MULTISLICE_TILE):
-        scanned[rows, columns] = probe.scan(potential, scan=grid, detectors=detector, lazy=False).array
+        measured = probe.scan(potential, scan=grid, detectors=detector, lazy=False)
+        scanned[rows, columns] = _image_of(measured)
     return scanned
+
+
+def _image_of(measured: Any) -> NDArray[Any]:
+    """Intensities of a measurement with one detector, for which abTEM returns no list."""
+    return np.asarray(measured.array)
 
 
 def _detector(optics: OpticsConfig) -> abtem.AnnularDetector:
@@ -337,7 +346,8 @@ def _resampling_matrix(
     pixels_A = axis_A(volume.n_voxels, volume.voxel_size_A)
     from_corner_A = pixels_A - centre_A + 0.5 * axis.length_A
     frequency = np.fft.fftfreq(axis.n_scan, axis.length_A / axis.n_scan)
-    transfer = np.exp(-2.0 * (np.pi * source_size_A * frequency) ** 2) * np.sinc(frequency * volume.voxel_size_A)
+    pixel = np.sinc(frequency * volume.voxel_size_A)
+    transfer = np.exp(-2.0 * (np.pi * source_size_A * frequency) ** 2) * pixel
     samples_A = np.arange(axis.n_scan) * axis.length_A / axis.n_scan
     phase = 2.0 * np.pi * frequency * (from_corner_A[:, None, None] - samples_A[None, :, None])
     matrix: NDArray[Any] = (transfer * np.cos(phase)).sum(axis=-1) / axis.n_scan

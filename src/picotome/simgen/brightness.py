@@ -120,15 +120,33 @@ def _scattering_amplitude(
     return frequency, amplitude
 
 
-def _phase(symbol: str, beam_energy_eV: float, radius_A: NDArray[Any]) -> NDArray[Any]:
-    """Phase shift χ in radians at a distance from the atom.
+def phase_spectrum_A2(symbol: str, k2_per_A2: NDArray[Any], *, beam_energy_eV: float) -> NDArray[Any]:
+    """Fourier transform λγf of an atom's phase shift, in Å², at squared spatial frequencies in 1/Å².
 
-    The Fourier transform of λγf with f = Σ a (2 + b k²) / (1 + b k²)², eq. 16 of Lobato & Van Dyck.
+    f = Σ a (2 + b k²) / (1 + b k²)², eq. 16 of Lobato & Van Dyck, doi:10.1107/S205327331401643X.
     """
-    from abtem.parametrizations import LobatoParametrization
+    spectrum = np.zeros(np.shape(k2_per_A2), dtype=np.float32)
+    for a, b in zip(*_lobato_parameters(symbol), strict=True):
+        damping = 1.0 / (1.0 + b * k2_per_A2)
+        spectrum += a * (1.0 + damping) * damping
+    scaled: NDArray[Any] = spectrum * np.float32(
+        lorentz_factor(beam_energy_eV) * wavelength_A(beam_energy_eV)
+    )
+    return scaled
+
+
+def _phase(symbol: str, beam_energy_eV: float, radius_A: NDArray[Any]) -> NDArray[Any]:
+    """Phase shift χ in radians at a distance from the atom: `phase_spectrum_A2` in real space."""
     from scipy.special import k0, k1
 
-    a, b = np.asarray(LobatoParametrization().parameters[symbol])[:, :, None]
+    a, b = _lobato_parameters(symbol)[:, :, None]
     x = 2.0 * np.pi * radius_A / np.sqrt(b)
     phase: NDArray[Any] = (np.pi * a / b * (2.0 * k0(x) + x * k1(x))).sum(axis=0)
     return phase * lorentz_factor(beam_energy_eV) * wavelength_A(beam_energy_eV)
+
+
+def _lobato_parameters(symbol: str) -> NDArray[Any]:
+    """(2, 5) amplitudes in Å and scales in Å²."""
+    from abtem.parametrizations import LobatoParametrization
+
+    return np.asarray(LobatoParametrization().parameters[symbol])

@@ -144,9 +144,11 @@ def _fit_peak(
 
     narrowest = np.hypot(source_size_A, 0.25 * wavelength_ratio_A(beam_energy_eV, convergence_mrad))
     # A Gaussian whose weight has reached zero stays there, so start close together and far apart.
-    bounds = (np.log(0.02), np.log(_RADIUS_A))
-    starts = [np.clip(np.log(narrowest * np.array(ratios)), bounds[0] + 0.1, bounds[1] - 0.1) for ratios in _STARTS]
-    fits = [least_squares(lambda log_sigmas: solve(log_sigmas)[1], start, bounds=bounds) for start in starts]
+    low, high = np.log(0.02), np.log(_RADIUS_A)
+    starts = [np.clip(np.log(narrowest * np.array(ratios)), low + 0.1, high - 0.1) for ratios in _STARTS]
+    fits = [
+        least_squares(lambda log_sigmas: solve(log_sigmas)[1], start, bounds=(low, high)) for start in starts
+    ]
     fit = min(fits, key=lambda candidate: float(candidate.cost))
     order = np.argsort(fit.x)
     return solve(fit.x)[0][order], np.exp(fit.x)[order], float(np.linalg.norm(fit.fun))

@@ -1,4 +1,4 @@
-"""Where the atoms are in each image: the specimen turned and shifted, and checked against the field of view."""
+"""Where the atoms are in each image: the specimen turned, shifted and held against the field of view."""
 
 from __future__ import annotations
 

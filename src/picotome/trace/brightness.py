@@ -18,19 +18,20 @@ if TYPE_CHECKING:
 _POWERS_OF_Z = (1.2, 1.4, 1.6, 1.8, 2.0)
 _POWER, _POWER_SPREAD = 1.6, 0.3
 _SPREADS = (0.05, 0.12, 0.25)
-_N_OFFSETS, _N_QUANTILES = 50, 100
+_N_OFFSETS, _N_QUANTILES = 40, 80
 _N_ROUNDS = 100
 _SMALLEST_SPREAD = 0.01
 # So many imagined atoms pull the spread of each class to the common one.
 _SPREAD_ATOMS = 5.0
 _N_STARTS, _DISTINCT = 4, 0.3
+# Weight of the prior that every listed element occurs, and the share that counts as absent.
 _PRESENCE, _SMALL_SHARE = 2.0, 1e-3
 # Log-likelihoods that differ by less are taken as equal.
 _AMBIGUOUS = 3.0
-# Classes of non-atoms start at this fraction of the lightest element's brightness; an element that bright is
-# not mistaken for one, because the class may not come nearer than the second number.
-_FALSE_START, _FALSE_HIGHEST, _FALSE_SPREAD = 0.4, 0.65, 0.3
-_FALSE_LOWEST = 0.25
+# The class of non-atoms, as fractions of the lightest element's brightness: where its mean starts and the
+# highest it may become; below the third, peaks (of noise, by the thousand) are not counted.
+_FALSE_START, _FALSE_HIGHEST, _FALSE_LOWEST = 0.4, 0.65, 0.25
+_FALSE_SPREAD = 0.3
 # The cut between atoms and non-atoms, as a fraction of the lightest element's brightness.
 _LOWEST_CUT, _HIGHEST_CUT = 0.3, 0.8
 
@@ -53,10 +54,10 @@ class Mixture:
 def fit_elements(x: Array, numbers: Array) -> Mixture:
     """Fit one class per element to (n,) log brightnesses.
 
-    Expectation maximisation (Dempster, Laird & Rubin, doi:10.1111/j.2517-6161.1977.tb01600.x) from the best of a
-    grid of starts. A prior holds the means to brightness ∝ Z^e, e = 1.6 ± 0.3, so that a rare or absent element
-    does not make the others split. Where the data cannot say which elements are present (one cluster, two
-    elements), the heavier are taken.
+    Expectation maximisation (Dempster, Laird & Rubin, doi:10.1111/j.2517-6161.1977.tb01600.x) from the best
+    of a grid of starts. A prior holds the means to brightness ∝ Z^e, e = 1.6 ± 0.3, so that a rare or absent
+    element does not make the others split. Where the data cannot say which elements are present (one cluster,
+    two elements), the heavier are taken.
     """
     return _fit(x, np.log(numbers), n_false=0)
 
@@ -64,8 +65,8 @@ def fit_elements(x: Array, numbers: Array) -> Mixture:
 def darkest_atom(brightness: Array, numbers: Array) -> float:
     """Brightness below which a peak is more likely no atom.
 
-    A class of non-atoms, dimmer than the lightest element, is added to the mixture of `fit_elements`. The cut lies
-    where both are equally likely, and in any case between 0.3 and 0.8 of the lightest element's mean.
+    A class of non-atoms, dimmer than the lightest element, is added to the mixture of `fit_elements`. The cut
+    lies where both are equally likely, and in any case between 0.3 and 0.8 of the lightest element's mean.
 
     Parameters
     ----------
@@ -124,14 +125,21 @@ def _starts(x: Array, log_z: Array, n_false: int) -> list[Mixture]:
         penalty = 0.5 * ((power - _POWER) / _POWER_SPREAD) ** 2
         for spread in _SPREADS:
             spreads = np.append([_FALSE_SPREAD] * n_false, np.full(len(log_z), spread))
-            shares, scores = _share_out(quantiles, means, spreads)
+            settled, shares, scores = _settle(quantiles, means, spreads)
             scores = scores * len(x) - penalty
             found += [
                 (float(score), Mixture(mean, spreads, share))
-                for score, mean, share in zip(scores, means, shares, strict=True)
+                for score, mean, share in zip(scores, settled, shares, strict=True)
             ]
+    best = max(score for score, _ in found)
+
+    def rank(candidate: tuple[float, Mixture]) -> tuple[float, float]:
+        """The better first; of the equally good those with the heaviest elements."""
+        score, mixture = candidate
+        return max(best - score, _AMBIGUOUS), float(mixture.means[-1])
+
     starts: list[Mixture] = []
-    for _, mixture in sorted(found, key=lambda pair: -pair[0]):
+    for _, mixture in sorted(found, key=rank):
         if all(abs(mixture.means[-1] - other.means[-1]) > _DISTINCT for other in starts):
             starts.append(mixture)
         if len(starts) == _N_STARTS:
@@ -139,18 +147,27 @@ def _starts(x: Array, log_z: Array, n_false: int) -> list[Mixture]:
     return starts
 
 
-def _share_out(x: Array, means: Array, spreads: Array) -> tuple[Array, Array]:
-    """(o, k) shares that suit (o, k) means and (n,) data best, and (o,) mean log densities."""
+def _settle(x: Array, means: Array, spreads: Array) -> tuple[Array, Array, Array]:
+    """Let each of o starts shift its (o, k) means in common and choose its shares.
+
+    Returns the (o, k) means and shares, and the (o,) mean log densities.
+    """
     k = means.shape[1]
-    kernel = np.exp(-0.5 * ((x[:, None] - means[:, None, :]) / spreads) ** 2)
-    # A floor, so that data beyond all classes are bad but comparable.
-    kernel = (kernel + 1e-12) / (spreads * math.sqrt(2 * math.pi))
     shares = np.full(means.shape, 1.0 / k)
-    for _ in range(4):
+    for _ in range(3):
+        distance = x[:, None] - means[:, None, :]
+        # A floor, so that data beyond all classes are bad but comparable.
+        kernel = (np.exp(-0.5 * (distance / spreads) ** 2) + 1e-12) / (spreads * math.sqrt(2 * math.pi))
+        for _ in range(3):
+            density = np.einsum("onk,ok->on", kernel, shares)
+            shares = shares * np.einsum("onk,on->ok", kernel, 1.0 / density) / len(x)
+            shares = (shares + 1e-4) / (1 + 1e-4 * k)
         density = np.einsum("onk,ok->on", kernel, shares)
-        shares = shares * np.einsum("onk,on->ok", kernel, 1.0 / density) / len(x)
-        shares = (shares + 1e-4) / (1 + 1e-4 * k)
-    return shares, np.log(np.einsum("onk,ok->on", kernel, shares)).mean(axis=1)
+        score = np.log(density).mean(axis=1)
+        settled = means
+        shift = np.einsum("onk,ok,on,onk->o", kernel, shares, 1.0 / density, distance) / len(x)
+        means = means + shift[:, None]
+    return settled, shares, score
 
 
 def _maximise(x: Array, log_z: Array, mixture: Mixture, *, n_false: int) -> Mixture:
@@ -189,7 +206,8 @@ def _held_spreads(x: Array, member: Array, means: Array) -> Array:
     squares = (member * (x[:, None] - means) ** 2).sum(axis=0)
     common = squares.sum() / max(float(member.sum()), 1e-9)
     variances = (squares + _SPREAD_ATOMS * common) / (member.sum(axis=0) + _SPREAD_ATOMS)
-    return np.maximum(np.sqrt(variances), _SMALLEST_SPREAD)
+    spreads: Array = np.maximum(np.sqrt(variances), _SMALLEST_SPREAD)
+    return spreads
 
 
 def _false_class(x: Array, member: Array, lightest: float) -> tuple[float, float]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Bounds of one step, so that a poor start cannot throw an atom into its neighbour.
 _LARGEST_STEP_A = 0.3
 _LARGEST_LOG_STEP = 0.3
-_SIGMA_RANGE_A = (0.15, 1.5)
+_SIGMA_RANGE_A = (0.15, 1.2)
 _WIDTH_RANGE = (0.5, 2.0)
 
 _FIRST_DAMPING, _SMALLEST_DAMPING, _LARGEST_DAMPING = 1e-3, 1e-7, 1e4

@@ -55,7 +55,7 @@ class NormalEquations:
 def linearise(
     model: GaussianSum, windows: Windows, residual: Array, *, width_spread: float
 ) -> NormalEquations:
-    """Set up the normal equations at a model; the prior on log w is weighed by the variance of the residual."""
+    """Set up the normal equations; the prior on log w is weighed by the variance of the residual."""
     jacobian = local_jacobian(model, windows)
     local = np.matmul(jacobian, jacobian.transpose(0, 2, 1)).astype(np.float64)
     variance = float((residual.ravel()[windows.at] ** 2).mean(dtype=np.float64))

@@ -45,8 +45,8 @@ def check_tomogram(tomogram: Tomogram) -> None:
         )
     if volume.max() <= 0 or volume.max() == volume.min():
         raise ValueError(
-            f"tomogram.volume is empty: its voxels lie between {volume.min():g} and {volume.max():g}; an atom "
-            f"is a peak above 0"
+            f"tomogram.volume is empty: its voxels lie between {volume.min():g} and {volume.max():g}; "
+            f"an atom is a peak above 0"
         )
 
 

@@ -50,11 +50,11 @@ def score_trace(trace: Trace, specimen: Specimen, *, config: ScoringConfig, seed
     Raises
     ------
     ValueError
-        If the specimen has no atoms, or positions and species of trace or specimen disagree in shape or are not
-        finite.
+        If the specimen has no atoms, positions are not (n, 3) or not finite, or the species of trace or
+        specimen are not as many as its positions.
     """
-    true_A, found_A = np.asarray(specimen.positions_A), np.asarray(trace.positions_A)
     _check(specimen, trace)
+    true_A, found_A = np.asarray(specimen.positions_A), np.asarray(trace.positions_A)
     match = match_translated(true_A, found_A, radius_A=config.radius_A)
     n_matched = len(match.true)
     matched_true_A, matched_found_A = true_A[match.true], found_A[match.found]

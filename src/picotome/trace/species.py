@@ -39,8 +39,8 @@ def assign_species(intensities: Array, *, elements: Sequence[str]) -> Array:
     """Assign an element to each intensity.
 
     One element: all atoms are that. More: a mixture of one normal class per element on the logarithm of
-    intensity, ordered by Z (see `fit_elements`). An atom belongs to one of the two classes between whose means
-    it lies.
+    intensity, ordered by Z (see `fit_elements`). An atom belongs to one of the two classes between whose
+    means it lies.
 
     Parameters
     ----------

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-# In bulk f.c.c. no direction is further than 35° (h.c.p.: 45°) from a neighbour of the first two shells; with
-# one vacancy beside the atom 45°. Above a (111) or (100) facet it is 90°, above the second layer of (110), which
+# In bulk f.c.c. and h.c.p. no direction is further than 35° from a neighbour of the first two shells, beside a
+# vacancy none further than 45°. Above a (111) or (100) facet it is 90°, above the second layer of (110), which
 # touches the vacuum through the first, 60°.
 _OPEN_HALF_ANGLE_DEG = 55.0
 # Between the second and the third shell of f.c.c. (1.41 and 1.73 nearest-neighbour distances).
@@ -25,10 +25,10 @@ _CHUNK = 2000
 def find_surface(positions_A: Array) -> Array:
     """Say which atoms see the vacuum.
 
-    An atom is at the surface if some direction is free: no atom within 1.57 times the median nearest-neighbour
-    distance (the first two shells of f.c.c.) lies within 55° of it. Unlike a coordination number this needs
-    no lattice, holds at facets, edges, twins and in a glass alike, and does not call an atom beside a
-    vacancy a surface.
+    An atom is at the surface if some direction is free: no atom within 1.57 times the median
+    nearest-neighbour distance (the first two shells of f.c.c.) lies within 55° of it. Unlike a coordination
+    number this needs no lattice, holds at facets, edges, twins and in a glass alike, and does not call an
+    atom beside a vacancy a surface.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def find_surface(positions_A: Array) -> Array:
         toward = (vector / np.maximum(np.linalg.norm(vector, axis=1, keepdims=True), 1e-12)) @ directions.T
         np.logical_or.at(blocked, i, toward > cosine)
         np.logical_or.at(blocked, j, toward < -cosine)
-    surface: Array = ~blocked.all(axis=1)
+    surface: Array = np.logical_not(blocked.all(axis=1))
     return surface
 
 

@@ -69,6 +69,9 @@ def trace_tomogram(tomogram: Tomogram, *, elements: Sequence[str], config: Traci
     """
     numbers = parse_elements(elements)
     check_tomogram(tomogram)
+    # A pedestal would be taken for the tails of very wide atoms. More than half of any box is between atoms.
+    volume = np.asarray(tomogram.volume, dtype=np.float32)
+    tomogram = replace(tomogram, volume=volume - np.median(volume))
     distance_A = config.min_distance_A
     start_A = _start(tomogram, numbers, distance_A)
     fit = _fit_roughly(tomogram, start_A, None)

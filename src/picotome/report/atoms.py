@@ -1,0 +1,245 @@
+"""Figures of atoms: shaded balls, drawn from the back to the front."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from picotome.report.canvas import (
+    ELEMENT_COLOURS,
+    ERROR_MAP,
+    FAINT,
+    GREY,
+    INK,
+    add_scale_bar,
+    blank,
+    png,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from picotome.records import Score, Specimen, Trace
+
+    Array = NDArray[Any]
+
+_BALL_A = 1.25
+_MARGIN_A = 2.5
+_FAR_SHADE = 0.55
+_MISSED = "#ff0000"
+# Rows are the directions right, up and towards the eye of each view.
+_VIEWS = {
+    "along the beam": (("x", "y"), np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]])),
+    "along the tilt axis": (("x", "z"), np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]])),
+    "across both": (("y", "z"), np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]])),
+}
+
+
+def draw_atoms(path: Path, *, specimen: Specimen, scores: Mapping[str, Score]) -> None:
+    """Draw the true atoms in 3D, coloured by the error of the atom that was found for each.
+
+    One column for each stage: above the particle from outside, below it with the half before its middle taken
+    away. The beam (z) points up. Missed atoms are hollow red rings. All columns share one colour scale, which
+    ends at the 95th percentile of all errors.
+
+    Parameters
+    ----------
+    path
+        PNG to write.
+    specimen
+        True atoms.
+    scores
+        Score of each stage, for example ``raw`` and ``unet``.
+    """
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    errors = {stage: _errors_pm(score, len(specimen.positions_A)) for stage, score in scores.items()}
+    together = np.concatenate([*errors.values(), np.zeros(0)])
+    together = together[np.isfinite(together)]
+    norm = Normalize(0.0, max(float(np.percentile(together, 95)), 1e-3) if together.size else 1.0)
+    colours = colormaps[ERROR_MAP]
+    turned_A = (specimen.positions_A - specimen.positions_A.mean(axis=0)) @ _oblique().T
+    reach_A = float(np.abs(turned_A[:, :2]).max()) + _MARGIN_A
+    with png(path, width_in=0.9 + 3.6 * max(len(scores), 1), height_in=7.6) as figure:
+        grid = figure.subplots(2, max(len(scores), 1), squeeze=False)
+        for column, (stage, error_pm) in enumerate(errors.items()):
+            for row, kept in enumerate((np.full(len(turned_A), True), turned_A[:, 2] <= 0)):
+                axes = grid[row, column]
+                rgb = colours(norm(np.nan_to_num(error_pm)))[:, :3]
+                _draw_balls(axes, turned_A[kept], rgb[kept], hollow=~np.isfinite(error_pm)[kept])
+                _frame(axes, reach_A)
+            grid[0, column].set_title(_stage_title(stage, scores[stage]), linespacing=1.4)
+        _name_rows(grid[:, 0], reach_A)
+        bar = figure.colorbar(ScalarMappable(norm, ERROR_MAP), ax=grid, shrink=0.6, pad=0.02, extend="max")
+        bar.set_label("distance from the true position (pm)")
+
+
+def draw_specimen(path: Path, *, specimen: Specimen) -> None:
+    """Draw three views of the true atoms, coloured by element."""
+    title = f"{len(specimen.positions_A)} true atoms"
+    with png(path, width_in=9.6, height_in=3.9) as figure:
+        row = figure.subplots(1, 3)
+        _draw_views(row, specimen.positions_A, specimen.atomic_numbers)
+        _finish_views(figure, title, specimen.description, specimen.atomic_numbers)
+
+
+def draw_trace(path: Path, *, trace: Trace) -> None:
+    """Draw three views of the found atoms, coloured by element, and the distribution of their intensities."""
+    with png(path, width_in=9.6, height_in=6.2) as figure:
+        above, below = figure.subfigures(2, 1, height_ratios=(3.9, 2.3))
+        if len(trace.positions_A):
+            _draw_views(above.subplots(1, 3), trace.positions_A, trace.atomic_numbers)
+        _finish_views(above, f"{len(trace.positions_A)} found atoms", "", trace.atomic_numbers)
+        axes = below.add_subplot()
+        intensities = np.asarray(trace.intensities, dtype=np.float64)
+        known = np.isfinite(intensities)
+        edges = np.histogram_bin_edges(intensities[known], bins=50) if known.any() else np.array([0.0, 1.0])
+        for label, colour, members in _by_element(trace.atomic_numbers):
+            axes.hist(intensities[members & known], bins=edges, color=colour, alpha=0.8, label=label)
+        axes.set(xlabel="intensity of the fitted peak (tomogram unit × Å³)", ylabel="atoms per bin")
+        axes.grid(axis="y")
+
+
+def _errors_pm(score: Score, n_true: int) -> Array:
+    error_pm = np.full(n_true, np.nan)
+    error_pm[score.matched_true] = np.linalg.norm(score.displacement_pm, axis=1)
+    return error_pm
+
+
+def _stage_title(stage: str, score: Score) -> str:
+    n_matched = len(score.matched_true)
+    rmsd = f"RMSD {score.rmsd_pm:.1f} pm" if np.isfinite(score.rmsd_pm) else "RMSD –"
+    return f"{stage}\n{rmsd}, {score.n_true - n_matched} missed, {score.n_found - n_matched} false"
+
+
+def _oblique() -> Array:
+    """(3, 3) right, up, towards the eye: a little from the side and from above, z up."""
+    azimuth, elevation = np.deg2rad(-60.0), np.deg2rad(20.0)
+    eye = np.array(
+        [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
+    )
+    right = np.array([-np.sin(azimuth), np.cos(azimuth), 0.0])
+    return np.stack([right, np.cross(eye, right), eye])
+
+
+def _draw_balls(axes: Any, turned_A: Array, rgb: Array, *, hollow: Array | None = None) -> None:
+    """Draw balls at (n, 3) right, up, towards the eye; far ones paler, near ones last."""
+    from matplotlib.collections import EllipseCollection
+
+    if not len(turned_A):
+        return
+    hollow = np.zeros(len(turned_A), dtype=bool) if hollow is None else hollow
+    order = np.argsort(turned_A[:, 2])
+    turned_A, rgb, hollow = turned_A[order], rgb[order], hollow[order]
+    depth = turned_A[:, 2] - turned_A[:, 2].min()
+    near = depth / max(float(depth.max()), 1e-9)
+    fog = (1.0 - near)[:, None] * (1.0 - _FAR_SHADE)
+    base = rgb * (1.0 - fog) + fog
+    # Each ball is a rim and ever smaller, brighter discs towards the light, above left.
+    layers = [(1.0, 0.0, base * 0.45)]
+    layers += [
+        (size, lift, np.clip(base * dark + light, 0, 1))
+        for size, lift, dark, light in (
+            (0.90, 0.03, 0.88, 0.0), (0.74, 0.09, 0.96, 0.0), (0.54, 0.15, 1.0, 0.05),
+            (0.34, 0.20, 0.94, 0.14), (0.16, 0.24, 0.70, 0.36),
+        )
+    ]  # fmt: skip
+    n, m = len(turned_A), len(layers)
+    diameter_A = np.repeat([[2 * _BALL_A * size for size, _, _ in layers]], n, axis=0)
+    shift_A = np.array([[-lift, lift] for _, lift, _ in layers]) * _BALL_A
+    offsets = turned_A[:, None, :2] + shift_A[None]
+    faces = np.ones((n, m, 4))
+    faces[..., :3] = np.stack([colour for _, _, colour in layers], axis=1)
+    edges = np.zeros((n, m, 4))
+    faces[hollow] = 0.0
+    edges[hollow, 0] = (*_rgb(_MISSED), 1.0)
+    diameter_A, offsets = diameter_A.ravel(), offsets.reshape(n * m, 2)
+    axes.add_collection(
+        EllipseCollection(
+            diameter_A,
+            diameter_A,
+            np.zeros(n * m),
+            units="xy",
+            offsets=offsets,
+            offset_transform=axes.transData,
+            facecolors=faces.reshape(n * m, 4),
+            edgecolors=edges.reshape(n * m, 4),
+            linewidths=1.6,
+        )
+    )
+
+
+def _rgb(colour: str) -> tuple[float, float, float]:
+    from matplotlib.colors import to_rgb
+
+    return to_rgb(colour)
+
+
+def _frame(axes: Any, reach_A: float) -> None:
+    axes.set(xlim=(-reach_A, reach_A), ylim=(-reach_A, reach_A), aspect="equal")
+    blank(axes)
+
+
+def _name_rows(axes: Sequence[Any], reach_A: float) -> None:
+    axes[0].set_ylabel("whole particle")
+    axes[1].set_ylabel("near half taken away")
+    add_scale_bar(axes[1], extent_A=2 * reach_A, colour=INK)
+    _draw_tripod(axes[0], reach_A)
+
+
+def _draw_tripod(axes: Any, reach_A: float) -> None:
+    foot = np.array([-0.82, -0.86]) * reach_A
+    for name, direction in zip(("x", "y", "z"), _oblique().T, strict=True):
+        tip = foot + 0.17 * reach_A * direction[:2]
+        axes.annotate("", xy=tip, xytext=foot, arrowprops={"arrowstyle": "->", "color": INK, "shrinkA": 0})
+        axes.text(*(foot + 0.23 * reach_A * direction[:2]), name, ha="center", va="center", fontsize=8)
+
+
+def _by_element(atomic_numbers: Array) -> list[tuple[str, str, Array]]:
+    """Label, colour and members of each element; grey where it is not known."""
+    from ase.data import chemical_symbols
+
+    groups = []
+    known = [int(z) for z in np.unique(atomic_numbers) if z > 0]
+    for number, z in enumerate(known):
+        members = atomic_numbers == z
+        label = f"{chemical_symbols[z]} ({int(members.sum())})"
+        groups.append((label, ELEMENT_COLOURS[number % len(ELEMENT_COLOURS)], members))
+    unknown = atomic_numbers <= 0
+    if unknown.any():
+        groups.append((f"not known ({int(unknown.sum())})", GREY, unknown))
+    return groups
+
+
+def _draw_views(row: Sequence[Any], positions_A: Array, atomic_numbers: Array) -> None:
+    rgb = np.zeros((len(positions_A), 3))
+    for _, colour, members in _by_element(atomic_numbers):
+        rgb[members] = _rgb(colour)
+    centred_A = positions_A - (positions_A.max(axis=0) + positions_A.min(axis=0)) / 2
+    reach_A = float(np.abs(centred_A).max()) + _MARGIN_A
+    for axes, (name, (labels, view)) in zip(row, _VIEWS.items(), strict=True):
+        _draw_balls(axes, centred_A @ view.T, rgb)
+        _frame(axes, reach_A)
+        axes.set_title(name)
+        axes.set_xlabel(f"{labels[0]} →")
+        axes.set_ylabel(f"{labels[1]} →")
+    add_scale_bar(row[0], extent_A=2 * reach_A, colour=INK)
+
+
+def _finish_views(figure: Any, title: str, description: str, atomic_numbers: Array) -> None:
+    from matplotlib.lines import Line2D
+
+    figure.suptitle(title, fontsize=11)
+    handles = [
+        Line2D([], [], marker="o", linestyle="", markersize=7, color=colour, markeredgecolor=INK, label=label)
+        for label, colour, _ in _by_element(atomic_numbers)
+    ]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    if description:
+        figure.supxlabel(description, fontsize=8, color=FAINT, parse_math=False)

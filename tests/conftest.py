@@ -1,0 +1,29 @@
+"""What several rooms test on: a dataset of tiny particles, made once."""
+
+import pytest
+
+from picotome.configs import load_recipe
+from picotome.datasets.generate import generate
+
+TINY = [
+    "engine=linear",
+    "volume.n_voxels=40",
+    "acquisition.n_tilts=5",
+    "training_set.n_train=3",
+    "training_set.n_validation=1",
+    "reconstruction.n_iterations=5",
+    "training.n_epochs=2",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe():
+    return load_recipe("smoke", TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tiny_recipe, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny") / "dataset"
+    entries = generate(tiny_recipe, folder, splits=("train", "validation", "held_out"), n_workers=2)
+    assert all(entry.status == "done" for entry in entries)
+    return folder

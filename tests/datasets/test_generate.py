@@ -1,0 +1,114 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from picotome.configs import load_recipe
+from picotome.datasets.generate import generate
+from picotome.datasets.manifest import read_manifest
+from picotome.datasets.pairs import SPLITS, make_pair, pair_identity, pair_path
+from picotome.datasets.store import read_pair, read_provenance
+
+
+def checksums(folder):
+    return {(entry.split, entry.index): entry.sha256 for entry in read_manifest(folder)}
+
+
+def test_any_number_of_workers_makes_the_same_bits(tiny_recipe, tiny_dataset, tmp_path):
+    generate(tiny_recipe, tmp_path, splits=SPLITS, n_workers=1)
+    assert checksums(tmp_path) == checksums(tiny_dataset)
+    for entry in read_manifest(tmp_path):
+        ours, theirs = read_pair(tmp_path / entry.file), read_pair(tiny_dataset / entry.file)
+        for name in ("degraded", "ideal"):
+            np.testing.assert_array_equal(getattr(ours, name).volume, getattr(theirs, name).volume)
+
+
+def test_a_worker_makes_what_the_function_makes(tiny_recipe, tiny_dataset):
+    made, stored = make_pair(tiny_recipe, "train", 1), read_pair(pair_path(tiny_dataset, "train", 1))
+    np.testing.assert_array_equal(made.degraded.volume, stored.degraded.volume)
+    np.testing.assert_array_equal(made.ideal.volume, stored.ideal.volume)
+    np.testing.assert_array_equal(made.series.images, stored.series.images)
+
+
+def test_no_particle_is_in_two_splits(tiny_dataset):
+    entries = read_manifest(tiny_dataset)
+    assert {split: sum(e.split == split for e in entries) for split in SPLITS} == {
+        "train": 3,
+        "validation": 1,
+        "held_out": 2,
+    }
+    positions = [read_pair(tiny_dataset / entry.file).specimen.positions_A.tobytes() for entry in entries]
+    assert len(set(positions)) == len(entries)
+
+
+def test_files_say_where_they_come_from(tiny_recipe, tiny_dataset):
+    provenance = read_provenance(pair_path(tiny_dataset, "held_out", 1))
+    assert provenance["recipe"] == tiny_recipe.model_dump(mode="json")
+    assert (provenance["split"], provenance["index"], provenance["engine"]) == ("held_out", 1, "linear")
+    assert set(provenance["versions"]) >= {"picotome", "abtem", "ase", "numpy"}
+
+
+def test_the_same_call_skips_what_is_intact_and_mends_what_is_not(tiny_recipe, tiny_dataset, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny_dataset, folder)
+    damaged, missing = pair_path(folder, "train", 0), pair_path(folder, "train", 2)
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    missing.unlink()
+    kept = pair_path(folder, "train", 1)
+    before = kept.stat().st_mtime_ns
+    generate(tiny_recipe, folder, splits=SPLITS, n_workers=1)
+    assert kept.stat().st_mtime_ns == before
+    assert checksums(folder) == checksums(tiny_dataset)
+    # A run that was killed before it wrote its manifest adopts the finished files.
+    (folder / "manifest.json").unlink()
+    generate(tiny_recipe, folder, splits=SPLITS, n_workers=1)
+    assert checksums(folder) == checksums(tiny_dataset)
+
+
+def test_identity_follows_what_changes_a_pair_and_nothing_else(tiny_recipe):
+    identity = pair_identity(tiny_recipe, "train", 0)
+    changed = ["seed=8", "acquisition.n_tilts=6", "optics.source_size_A=0.3", "ideal.peak_sigma_A=0.5"]
+    unchanged = ["training.n_epochs=9", "name=other", "tracing.min_distance_A=1.5"]
+    from conftest import TINY
+
+    for override in changed:
+        assert pair_identity(load_recipe("smoke", [*TINY, override]), "train", 0) != identity
+    for override in unchanged:
+        assert pair_identity(load_recipe("smoke", [*TINY, override]), "train", 0) == identity
+
+
+def test_a_failed_particle_is_listed_and_the_others_are_made(tmp_path):
+    from conftest import TINY
+
+    atoms = tmp_path / "atoms.xyz"
+    specimens = f"specimens=[{{kind: file, path: {atoms}}}, {{kind: wulff, diameter_A: 9}}]"
+    recipe = load_recipe("smoke", [*TINY, specimens])
+    entries = generate(recipe, tmp_path / "data", splits=("held_out",), n_workers=1)
+    assert [entry.status for entry in entries] == ["failed", "done"]
+    assert "atoms.xyz" in entries[0].error
+    listed = json.loads((tmp_path / "data" / "manifest.json").read_text())["particles"]
+    assert [row["status"] for row in listed] == ["failed", "done"]
+    atoms.write_text("2\n\nPt 0 0 0\nPt 2.7 0 0\n")
+    entries = generate(recipe, tmp_path / "data", splits=("held_out",), n_workers=1)
+    assert [entry.status for entry in entries] == ["done", "done"]
+
+
+def test_an_existing_scheduler_is_used(tiny_recipe, tiny_dataset, tmp_path):
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
+        generate(tiny_recipe, tmp_path, splits=("validation",), scheduler_address=cluster.scheduler_address)
+    assert checksums(tmp_path).items() <= checksums(tiny_dataset).items()
+
+
+def test_a_scheduler_that_is_not_there_is_one_clear_error(tiny_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("picotome.datasets.generate._CONNECT_TIMEOUT_S", 1)
+    with pytest.raises(ValueError, match=r"tcp://127\.0\.0\.1:1"):
+        generate(tiny_recipe, tmp_path, splits=("train",), scheduler_address="tcp://127.0.0.1:1")
+
+
+def test_a_damaged_manifest_says_what_to_do(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"particles": [{"no": 1}]}')
+    with pytest.raises(ValueError, match="picotome generate"):
+        read_manifest(tmp_path)

@@ -1,0 +1,299 @@
+"""The engines judge one another: Born-free linear peaks, PRISM and plain multislice share only the potential."""
+
+import numpy as np
+import pytest
+from scipy.special import j1
+
+from picotome.configs.schema import AbtemConfig, LinearConfig, OpticsConfig, VolumeConfig
+from picotome.geometry import axis_A, tilt_rotations
+from picotome.records import Specimen
+from picotome.simgen.abtem_engines import fast_size, plan_cells
+from picotome.simgen.brightness import atom_image, brightness_table, cross_section_A2
+from picotome.simgen.engines import ENGINES
+from picotome.simgen.linear import peak_gaussians, peak_profile
+from picotome.units import wavelength_A
+
+VOLUME = VolumeConfig(n_voxels=32, voxel_size_A=0.4)
+# Atoms at rest, as the wave engines have them.
+OPTICS = OpticsConfig(
+    abtem=AbtemConfig(vacuum_A=2.5, scan_step_A=0.28),
+    linear=LinearConfig(default_debye_waller_A2=0.0),
+)
+WAVE_ENGINES = ["prism", "multislice"]
+TILT_DEG = np.array([0.0, 40.0, -65.0])
+SHIFTS_A = np.array([[0.0, 0.0], [0.13, 0.21], [-0.07, 0.4]])
+
+
+def atoms(positions_A, symbol_number=78):
+    positions_A = np.atleast_2d(np.asarray(positions_A, dtype=float))
+    return Specimen(positions_A=positions_A, atomic_numbers=np.full(len(positions_A), symbol_number))
+
+
+def image(engine, specimen, *, tilt_deg=TILT_DEG, shifts_A=None, optics=OPTICS, volume=VOLUME, seed=0):
+    shifts_A = np.zeros((len(tilt_deg), 2)) if shifts_A is None else shifts_A
+    return ENGINES[engine](
+        specimen,
+        rotations=tilt_rotations(tilt_deg),
+        shifts_A=shifts_A,
+        volume=volume,
+        optics=optics,
+        rng=np.random.default_rng(seed),
+    )
+
+
+def fit_centre_A(picture, volume=VOLUME):
+    """Position of a single peak: the phase of its lowest frequencies, which knows no pixel grid."""
+    axis = axis_A(volume.n_voxels, volume.voxel_size_A)
+    core = picture * np.exp(-0.5 * ((axis[:, None] - 0.0) ** 2 + axis**2) / 1e6)
+    start = np.array([core.sum(axis=1) @ axis, core.sum(axis=0) @ axis]) / core.sum()
+    for _ in range(10):
+        window = np.exp(-np.square(axis - start[0]))[:, None] * np.exp(-np.square(axis - start[1]))
+        weighted = picture * window
+        mean = np.array([weighted.sum(axis=1) @ axis, weighted.sum(axis=0) @ axis]) / weighted.sum()
+        # A window of variance 0.5 Å² pulls the centroid of the peak back towards where the window is.
+        start = start + 1.3 * (mean - start)
+    return start
+
+
+def rms_deviation(found, expected):
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_one_atom_is_where_geometry_says(engine):
+    position_A = np.array([0.83, -0.41, 1.7])
+    images = image(engine, atoms(position_A), shifts_A=SHIFTS_A)
+    expected = (position_A @ tilt_rotations(TILT_DEG).transpose(0, 2, 1))[:, :2] + SHIFTS_A
+    found = np.array([fit_centre_A(picture) for picture in images])
+    np.testing.assert_allclose(found, expected, atol=0.005)
+
+
+@pytest.mark.parametrize("voxel_size_A", [0.35, 0.5])
+@pytest.mark.parametrize("n_voxels", [32, 33])
+def test_off_centre_atom_agrees_to_one_picometre_on_any_grid(n_voxels, voxel_size_A):
+    volume = VolumeConfig(n_voxels=n_voxels, voxel_size_A=voxel_size_A)
+    specimen = atoms([0.83, -0.41, 1.7])
+    settings = {"shifts_A": SHIFTS_A[1:2], "tilt_deg": TILT_DEG[1:2], "volume": volume}
+    found = fit_centre_A(image("prism", specimen, **settings)[0], volume)
+    expected = fit_centre_A(image("linear", specimen, **settings)[0], volume)
+    np.testing.assert_allclose(found, expected, atol=0.01)
+
+
+@pytest.mark.parametrize("number", [28, 46, 78])
+def test_one_atom_has_the_same_flux_and_shape_in_all_engines(number):
+    specimen = atoms([0.33, -0.41, 0.0], number)
+    settings = {"tilt_deg": np.zeros(1)}
+    linear, prism, multislice = (image(engine, specimen, **settings)[0] for engine in ENGINES_IN_ORDER)
+    assert prism.sum() == pytest.approx(linear.sum(), rel=0.04)
+    assert rms_deviation(prism, multislice) < 0.005
+    assert rms_deviation(linear, multislice) < 0.05
+
+
+ENGINES_IN_ORDER = ["linear", "prism", "multislice"]
+
+
+def test_brightness_grows_with_a_power_of_the_atomic_number():
+    # 2 is Rutherford's; screening and the strong scattering of heavy atoms bring it down to about 1.5.
+    table = brightness_table(["Ni", "Pd", "Pt"], optics=OPTICS)
+    for light, heavy, ratio in (("Ni", "Pd", 46 / 28), ("Pd", "Pt", 78 / 46)):
+        assert 1.3 < np.log(table[heavy] / table[light]) / np.log(ratio) < 2.0
+
+
+def test_light_atoms_obey_the_born_approximation():
+    # Second judge: abTEM's own scattering factor, integrated over the annulus.
+    from abtem.parametrizations import LobatoParametrization
+
+    from picotome.units import lorentz_factor
+
+    optics = OpticsConfig(convergence_mrad=1.5)
+    wavelength = wavelength_A(optics.beam_energy_eV)
+    q = np.linspace(optics.detector_inner_mrad, optics.detector_outer_mrad, 2000) * 1e-3 / wavelength
+    factor = np.array([LobatoParametrization().scattering_factor("C")(float(k2)) for k2 in q**2])
+    born = np.trapezoid(2 * np.pi * q * (lorentz_factor(300e3) * wavelength * factor) ** 2, q)
+    assert cross_section_A2("C", optics=optics) == pytest.approx(born, rel=0.02)
+
+
+def test_transfer_of_one_atom_is_close_to_the_probe_and_sharper_detection_does_not_widen_it():
+    frequency, transfer = atom_image("Pt", optics=OPTICS)[1:]
+    limit = 2.0 * OPTICS.convergence_mrad * 1e-3 / wavelength_A(OPTICS.beam_energy_eV)
+    x = np.clip(frequency / limit, 0, 1)
+    aperture = 2 / np.pi * (np.arccos(x) - x * np.sqrt(1 - x**2))
+    assert transfer[0] == pytest.approx(1.0)
+    assert np.abs(transfer - aperture).max() < 0.08
+
+
+def test_peak_without_source_is_the_airy_pattern():
+    optics = OpticsConfig(source_size_A=0.0)
+    radius = np.array([0.05, 0.15, 0.25])
+    v = 2 * np.pi * radius * optics.convergence_mrad * 1e-3 / wavelength_A(optics.beam_energy_eV)
+    airy = (2 * j1(v) / v) ** 2 / (4 * np.pi) * (v / radius) ** 2
+    np.testing.assert_allclose(peak_profile("Ni", radius, optics=optics), airy, rtol=0.2)
+
+
+@pytest.mark.parametrize(("source_size_A", "allowed"), [(0.0, 0.05), (0.2, 0.002), (0.35, 0.001)])
+@pytest.mark.parametrize("symbol", ["C", "Ni", "Pt"])
+def test_gaussians_reproduce_the_exact_peak(symbol, source_size_A, allowed):
+    optics = OpticsConfig(source_size_A=source_size_A)
+    weights, sigmas = peak_gaussians(symbol, optics=optics)
+    radius = np.linspace(0, 5, 300)
+    exact = peak_profile(symbol, radius, optics=optics)
+    fitted = (np.exp(-0.5 * (radius[:, None] / sigmas) ** 2) / (2 * np.pi * sigmas**2)) @ weights
+    area = np.sqrt(radius)
+    assert np.linalg.norm(area * (fitted - exact)) < allowed * np.linalg.norm(area * exact)
+    assert weights.sum() == pytest.approx(1.0)
+    assert (weights >= 0).all()
+
+
+def test_linear_pixels_hold_the_integral_of_the_exact_peak():
+    # The pixel's box is replaced by its variance; compare with 9 × 9 point samples in each pixel.
+    optics = OPTICS
+    sub = (np.arange(9) - 4) / 9 * VOLUME.voxel_size_A
+    axis = (axis_A(VOLUME.n_voxels, VOLUME.voxel_size_A)[:, None] + sub).ravel()
+    radius = np.linspace(0, 12, 1500)
+    profile = peak_profile("Pt", radius, optics=optics) * cross_section_A2("Pt", optics=optics)
+    fine = np.interp(np.hypot(axis[:, None], axis), radius, profile)
+    n = VOLUME.n_voxels
+    exact = fine.reshape(n, 9, n, 9).mean(axis=(1, 3))
+    found = image("linear", atoms([0.0, 0.0, 0.0]), tilt_deg=np.zeros(1))[0]
+    assert rms_deviation(found, exact) < 0.005
+
+
+CLUSTER_A = np.array(
+    [[x, y, z] for x in (-2, 0, 2) for y in (-2, 0, 2) for z in (-2, 0, 2) if (x + y + z) % 4 == 0],
+    dtype=float,
+)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    from scipy.spatial.transform import Rotation
+
+    return atoms(CLUSTER_A @ Rotation.from_euler("xyz", [20, 33, 10], degrees=True).as_matrix().T)
+
+
+@pytest.fixture(scope="module")
+def cluster_images(cluster):
+    return {engine: image(engine, cluster, tilt_deg=np.array([25.0])) for engine in ENGINES}
+
+
+def test_engines_agree_on_a_small_particle(cluster_images):
+    # Measured: 1 % and 2 %.
+    assert rms_deviation(cluster_images["prism"], cluster_images["multislice"]) < 0.03
+    assert rms_deviation(cluster_images["linear"], cluster_images["multislice"]) < 0.06
+
+
+@pytest.mark.parametrize(("engine", "allowed"), [("linear", 0.005), ("prism", 0.05)])
+def test_total_intensity_is_the_same_at_all_tilts(cluster, engine, allowed):
+    totals = image(engine, cluster, tilt_deg=np.array([-65.0, 0.0, 30.0])).sum(axis=(1, 2))
+    assert np.ptp(totals) < allowed * totals.mean()
+
+
+def test_equal_atoms_are_equally_bright_wherever_they_fall_on_the_grid():
+    # abTEM's own potential spreads atoms over four grid points: 9 % between these places.
+    sampling = OPTICS.abtem.sampling_A
+    totals = []
+    for offset in (0.0, 0.25, 0.5):
+        # A hydrogen atom far away holds the cell in place.
+        specimen = Specimen(
+            positions_A=np.array(
+                [[offset * sampling, offset * sampling, 0.0], [2.0, 2.0, 0.0], [-2.0, -2, 0]]
+            ),
+            atomic_numbers=np.array([78, 1, 1]),
+        )
+        totals.append(image("prism", specimen, tilt_deg=np.zeros(1)).sum())
+    assert np.ptp(totals) < 0.025 * np.mean(totals)
+
+
+@pytest.mark.parametrize("engine", ["linear", "prism"])
+def test_a_shift_of_whole_pixels_moves_the_image(cluster, engine):
+    settings = {"tilt_deg": np.array([25.0])}
+    still = image(engine, cluster, **settings)[0]
+    moved = image(engine, cluster, shifts_A=np.array([[0.8, -0.4]]), **settings)[0]
+    np.testing.assert_allclose(
+        moved[8:-8, 8:-8], np.roll(still, (2, -1), axis=(0, 1))[8:-8, 8:-8], atol=2e-3 * still.max()
+    )
+
+
+@pytest.mark.parametrize("engine", WAVE_ENGINES)
+def test_focus_lies_in_the_middle_of_the_atoms(engine):
+    # Two markers far above and below set the middle; the atom there must be the sharpest of the three.
+    optics = OPTICS.model_copy(update={"convergence_mrad": 38.0, "source_size_A": 0.05})
+    specimen = atoms([[-2.0, 0.0, 14.0], [0.0, 0.0, 0.0], [2.0, 0.0, -14.0]], 28)
+    picture = image(engine, specimen, tilt_deg=np.zeros(1), optics=optics)[0]
+    above, middle, below = (picture[16 + shift, 16] for shift in (-5, 0, 5))
+    assert middle > 1.3 * above
+    assert middle > 1.3 * below
+    assert above == pytest.approx(below, rel=0.15)
+
+
+def test_beam_enters_from_negative_z():
+    # The upstream atom of a pair focuses the beam onto the other: light first gives more than heavy first.
+    light_first = Specimen(
+        positions_A=np.array([[0, 0, -2.0], [0, 0, 2.0]]), atomic_numbers=np.array([13, 78])
+    )
+    turned = image("prism", light_first, tilt_deg=np.array([0.0, 180.0]))
+    assert abs(turned[0].sum() / turned[1].sum() - 1) > 1e-3
+
+
+def test_frozen_phonons_are_drawn_from_the_generator(cluster):
+    optics = OPTICS.model_copy(
+        update={"abtem": AbtemConfig(scan_step_A=0.4, vacuum_A=1.5, n_frozen_phonons=1)}
+    )
+    settings = {"tilt_deg": np.zeros(1), "optics": optics}
+    first, again, other = (image("prism", cluster, seed=seed, **settings) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert 0.005 < rms_deviation(other, first) < 0.5
+
+
+def test_saturation_and_blur_act_as_stated(cluster):
+    plain = image("linear", cluster)
+    dimmed = image(
+        "linear",
+        cluster,
+        optics=OpticsConfig(linear=LinearConfig(default_debye_waller_A2=0.0, saturation=0.2)),
+    )
+    np.testing.assert_allclose(dimmed, plain * (1 - 0.2 * plain / plain.max()), rtol=1e-5)
+    blurred = image(
+        "linear",
+        cluster,
+        optics=OpticsConfig(linear=LinearConfig(default_debye_waller_A2=0.0, extra_blur_A=0.3)),
+    )
+    wider = image(
+        "linear",
+        cluster,
+        optics=OpticsConfig(linear=LinearConfig(default_debye_waller_A2=8 * np.pi**2 * 0.09)),
+    )
+    np.testing.assert_allclose(blurred, wider, rtol=1e-4)
+    assert blurred.max() < 0.9 * plain.max()
+
+
+def test_ranges_are_drawn_once_for_the_series(cluster):
+    optics = OpticsConfig(linear=LinearConfig(extra_blur_A=(0.0, 0.5)))
+    same_view = {"tilt_deg": np.zeros(2), "optics": optics}
+    first, other = (
+        image("linear", cluster, seed=1, **same_view),
+        image("linear", cluster, seed=2, **same_view),
+    )
+    np.testing.assert_array_equal(first[0], first[1])
+    assert not np.allclose(first, other, rtol=0.01)
+
+
+def test_stated_brightness_is_used():
+    optics = OpticsConfig(linear=LinearConfig(brightness_A2={"Pt": 0.5}))
+    total = image("linear", atoms([0.0, 0, 0]), optics=optics, tilt_deg=np.zeros(1)).sum() * 0.4**2
+    assert total == pytest.approx(0.5, rel=0.02)
+
+
+def test_cells_hold_the_atoms_their_vacuum_and_the_window(cluster):
+    posed = cluster.positions_A[None] + np.array([1.0, -2.0, 0.5])
+    (cell,) = plan_cells(posed, optics=OPTICS, windowed=True)
+    np.testing.assert_allclose(cell.centre_A, 0.5 * (posed.max(axis=(0, 1)) + posed.min(axis=(0, 1))))
+    for axis, extent in zip((cell.x, cell.y), np.ptp(posed[0], axis=0)[:2], strict=True):
+        assert axis.length_A >= extent + 2 * OPTICS.abtem.vacuum_A - 1e-6
+        assert axis.window_A >= OPTICS.abtem.prism_window_A
+        assert axis.length_A / axis.gpts <= OPTICS.abtem.sampling_A
+        assert axis.length_A / axis.n_scan <= OPTICS.abtem.scan_step_A
+
+
+def test_fast_sizes_are_even_and_smooth():
+    assert [fast_size(n) for n in (2, 61, 67, 101, 103, 330)] == [2, 64, 70, 104, 104, 330]

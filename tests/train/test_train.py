@@ -1,0 +1,211 @@
+import json
+import pickle
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from picotome.configs.schema import NetworkConfig
+from picotome.geometry import axis_A
+from picotome.records import Score, Tomogram
+from picotome.train.apply import match_voxels, repair, repair_with, resample
+from picotome.train.checkpoint import ModelCard, load_state, load_weights, save_weights
+from picotome.train.loop import peak_weighted_error, train
+from picotome.train.patches import PatchDataset
+from picotome.train.unet import build_network
+from picotome.train.validation import ospa_pm
+
+SMALL = NetworkConfig(channels=(4, 4, 8, 8, 8, 4))
+CARD = ModelCard(
+    0.4, 0.45, -65, 65, SMALL.model_dump(mode="json"), 3, {"rmsd_pm": 5.0}, "test", "32-true", "0"
+)
+
+
+def random_network(seed=0):
+    torch.manual_seed(seed)
+    network = build_network(SMALL)
+    torch.nn.init.normal_(network.unet.final_conv.weight, std=0.1)
+    return network
+
+
+def random_tomogram(shape=(32, 32, 32), voxel_size_A=0.4):
+    volume = np.random.default_rng(0).random(shape).astype(np.float32)
+    return Tomogram(volume, voxel_size_A, "degraded")
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_recipe, tiny_dataset, tmp_path_factory):
+    out = tmp_path_factory.mktemp("model")
+    return train(tiny_dataset, recipe=tiny_recipe, out=out)
+
+
+def test_no_forbidden_layers():
+    kinds = {type(module).__name__ for module in build_network(NetworkConfig()).modules()}
+    assert not [kind for kind in kinds if "Norm" in kind or "Transpose" in kind]
+
+
+def test_the_untrained_network_changes_nothing():
+    tomogram = random_tomogram()
+    repaired = repair_with(build_network(SMALL), tomogram)
+    np.testing.assert_allclose(repaired.volume, tomogram.volume, rtol=1e-5)
+    assert repaired.kind == "repaired"
+
+
+def test_repair_follows_the_gain_of_the_detector():
+    tomogram, network = random_tomogram(), random_network()
+    once = repair_with(network, tomogram).volume
+    louder = repair_with(network, replace(tomogram, volume=tomogram.volume * 1e4)).volume
+    np.testing.assert_allclose(louder, once * 1e4, rtol=1e-3, atol=1e-4 * louder.max())
+
+
+def test_edges_that_are_no_multiple_of_sixteen_are_padded():
+    assert repair_with(random_network(), random_tomogram((33, 20, 47))).volume.shape == (33, 20, 47)
+
+
+def test_tiles_agree_with_the_whole():
+    # Far from the tiles' borders nothing outside the receptive field may matter: no hidden global statistics.
+    volume = np.zeros((96, 32, 32), np.float32)
+    volume[40:56] = random_tomogram((16, 32, 32)).volume
+    tomogram, network = Tomogram(volume, 0.4, "degraded"), random_network()
+    whole = repair_with(network, tomogram).volume
+    tiled = repair_with(network, tomogram, tile_voxels=64).volume
+    assert np.abs(whole - tiled).max() < 0.1 * np.abs(whole - volume).max()
+
+
+def test_weights_survive_with_their_card(tmp_path):
+    network = random_network()
+    save_weights(tmp_path / "w.safetensors", network, CARD)
+    loaded, card = load_weights(tmp_path / "w.safetensors")
+    assert card == CARD
+    tomogram = random_tomogram()
+    np.testing.assert_array_equal(repair_with(loaded, tomogram).volume, repair_with(network, tomogram).volume)
+
+
+def test_resampling_keeps_an_atom_where_it_is():
+    position, sigma = np.array([2.3, -1.1, 3.7]), 0.6
+    profiles = [np.exp(-((axis_A(48, 0.5) - p) ** 2) / (2 * sigma**2)) for p in position]
+    tomogram = Tomogram(np.einsum("x,y,z->xyz", *profiles).astype(np.float32), 0.5, "degraded")
+    fine = resample(tomogram, voxel_size_A=0.4)
+    assert (fine.volume.shape, fine.voxel_size_A) == ((60, 60, 60), 0.4)
+    axis = axis_A(60, 0.4)
+    for i, p in enumerate(position):
+        profile = fine.volume.sum(tuple({0, 1, 2} - {i})).astype(float)
+        assert profile @ axis / profile.sum() == pytest.approx(p, abs=0.005)
+
+
+def test_voxels_of_another_size_are_resampled_or_refused():
+    assert match_voxels(random_tomogram(), CARD).voxel_size_A == 0.4
+    assert match_voxels(random_tomogram(voxel_size_A=0.5), CARD).voxel_size_A == 0.4
+    with pytest.raises(ValueError, match=r"voxel_size_A is 1.*model's 0\.4"):
+        match_voxels(random_tomogram(voxel_size_A=1.0), CARD)
+
+
+@pytest.mark.parametrize(
+    ("volume", "words"), [(np.zeros((16,) * 3), "empty"), (np.full((16,) * 3, np.nan), "finite")]
+)
+def test_empty_and_broken_tomograms_are_refused(volume, words):
+    with pytest.raises(ValueError, match=words):
+        repair_with(random_network(), Tomogram(volume, 0.4, "degraded"))
+
+
+def test_models_of_another_kind_are_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "ran",))
+
+    pickled = tmp_path / "evil.safetensors"
+    pickled.write_bytes(pickle.dumps(Evil()))
+    other = tmp_path / "other.safetensors"
+    save_file({"a": torch.zeros(2)}, other)
+    damaged = tmp_path / "damaged.safetensors"
+    metadata = {"format": "picotome-unet", "version": "1", "card": json.dumps({"voxel_size_A": 1})}
+    save_file({"a": torch.zeros(2)}, damaged, metadata=metadata)
+    for path, words in ((pickled, "cannot run code"), (other, "another kind"), (damaged, "damaged")):
+        with pytest.raises(ValueError, match=words):
+            repair(random_tomogram(), model=path)
+    with pytest.raises(FileNotFoundError, match="picotome train"):
+        repair(random_tomogram(), model=tmp_path / "nowhere.safetensors")
+    state = tmp_path / "last.pt"
+    torch.save({"x": Evil()}, state)
+    with pytest.raises(ValueError, match="not a readable training state"):
+        load_state(state)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_patches_repeat_and_share_one_scale(tiny_recipe, tiny_dataset):
+    files = sorted((tiny_dataset / "train").glob("*.h5"))
+
+    def patches(**changes):
+        knobs = {"patch_voxels": 32, "patches_per_particle": 2, "symmetric_wedge": True, "seed": 3, **changes}
+        return PatchDataset(files, **knobs)
+
+    first, second = patches(), patches()
+    assert len(first) == 6
+    for item in range(len(first)):
+        for a, b in zip(first[item], second[item], strict=True):
+            assert a.shape == (1, 32, 32, 32)
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+    second.epoch = 1
+    assert not torch.equal(first[0][0], second[0][0])
+    assert patches(symmetric_wedge=False).flip_axes == (1,)
+    with pytest.raises(ValueError, match="patch_voxels is 64"):
+        patches(patch_voxels=64)[0]
+
+
+def test_training_writes_what_it_says(trained, tiny_recipe):
+    assert [row["epoch"] for row in trained.history] == [0, 1]
+    assert {"train_loss", "validation_loss", "rmsd_pm", "recall", "precision", "ospa_pm"} <= set(
+        trained.history[0]
+    )
+    _, card = load_weights(trained.model)
+    assert card.epoch == trained.best_epoch
+    assert card.voxel_size_A == tiny_recipe.volume.voxel_size_A
+    assert card.score["ospa_pm"] == min(row["ospa_pm"] for row in trained.history)
+
+
+def test_an_ended_training_resumes_to_the_same_weights(trained, tiny_recipe, tiny_dataset, tmp_path):
+    class EndedError(Exception):
+        pass
+
+    def end_in_second_epoch(task, done, total):
+        if done > total // 2:
+            raise EndedError
+
+    with pytest.raises(EndedError):
+        train(tiny_dataset, recipe=tiny_recipe, out=tmp_path, track=end_in_second_epoch)
+    resumed = train(tiny_dataset, recipe=tiny_recipe, out=tmp_path)
+    assert len(resumed.history) == 2
+    for key in ("train_loss", "rmsd_pm"):
+        assert resumed.history[1][key] == pytest.approx(trained.history[1][key], rel=1e-2)
+    other = tiny_recipe.model_copy(update={"seed": 99})
+    with pytest.raises(ValueError, match="another recipe"):
+        train(tiny_dataset, recipe=other, out=tmp_path)
+
+
+def test_training_lowers_the_error(tiny_recipe, tiny_dataset, tmp_path):
+    training = tiny_recipe.training.model_copy(update={"n_epochs": 12, "learning_rate": 2e-3})
+    history = train(
+        tiny_dataset, recipe=tiny_recipe.model_copy(update={"training": training}), out=tmp_path
+    ).history
+    assert history[-1]["train_loss"] < 0.7 * history[0]["train_loss"]
+
+
+def test_weights_of_peaks():
+    repaired, ideal = torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0])
+    assert peak_weighted_error(repaired, ideal, peak_weight=0.0) == 1.0
+    assert peak_weighted_error(repaired, ideal, peak_weight=3.0) == 2.5
+    assert torch.isfinite(peak_weighted_error(repaired, torch.zeros(2), peak_weight=3.0))
+
+
+def test_ospa_counts_errors_missed_and_false_atoms():
+    numbers = dict.fromkeys((field.name for field in fields(Score)), float("nan"))
+    displacement_pm = np.array([[3.0, 4, 0], [0, 0, 5]])
+    score = Score(
+        **{**numbers, "n_true": 4, "n_found": 2, "radius_A": 0.75, "displacement_pm": displacement_pm}
+    )
+    assert ospa_pm(score) == pytest.approx(np.sqrt((25 + 25 + 2 * 75**2) / 4))
+    perfect = replace(score, n_true=2, displacement_pm=np.zeros((2, 3)))
+    assert ospa_pm(perfect) == 0
