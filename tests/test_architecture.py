@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "pipeline": DATASETS | {"train", "report"},
     "cli": DATASETS | {"train", "report", "pipeline"},
     "__init__": {"records"},
+    "__main__": {"cli"},
 }
 
 # Each heavy dependency has one owner (torch: the network's room).

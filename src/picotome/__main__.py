@@ -1,0 +1,5 @@
+"""``python -m picotome`` is ``picotome``."""
+
+from picotome.cli import main
+
+main()

@@ -1,0 +1,201 @@
+"""The whole job and every command, through the command line, as a user would."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from conftest import TINY
+
+COMMANDS = (
+    "run",
+    "generate",
+    "simulate",
+    "import",
+    "reconstruct",
+    "train",
+    "apply",
+    "trace",
+    "score",
+    "show",
+)
+
+
+def picotome(*arguments, code=0):
+    command = [sys.executable, "-W", "ignore", "-m", "picotome", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+def picotome_fails(*arguments):
+    text = picotome(*arguments, code=1)
+    errors = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, text
+    return text
+
+
+@pytest.fixture(scope="module")
+def smoke_run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "smoke"
+    return out, picotome("run", "smoke", "--out", out)
+
+
+@pytest.fixture(scope="module")
+def particle(tmp_path_factory):
+    path = tmp_path_factory.mktemp("particle") / "particle.xyz"
+    from ase.build import bulk
+
+    atoms = bulk("Pt", cubic=True) * (3, 3, 3)
+    positions = atoms.positions - atoms.positions.mean(0)
+    inside = np.linalg.norm(positions, axis=1) < 5.5
+    rows = "".join(f"Pt {x} {y} {z}\n" for x, y, z in positions[inside])
+    path.write_text(f"{inside.sum()}\n\n{rows}")
+    return path
+
+
+@pytest.mark.slow
+def test_the_whole_job(smoke_run):
+    out, text = smoke_run
+    summary = json.loads((out / "summary.json").read_text())
+    assert [item["engine"] for item in summary["specimens"]] == ["prism", "prism"]
+    assert set(summary["timings_s"]) >= {"generate", "train", "apply_trace_score", "report"}
+    assert summary["recipe"]["name"] == "smoke"
+    for item in summary["specimens"]:
+        assert item["dose_e_per_A2"] == 2e4
+        for stage in ("raw", "unet"):
+            numbers = item["stages"][stage]
+            assert numbers["n_true"] == item["n_true"] > 20
+            assert 0 <= numbers["recall"] <= 1
+            assert numbers["radius_A"] == 0.75
+            assert len(numbers["rmsd_axis_pm"]) == 3
+        assert item["stages"]["raw"]["recall"] > 0.8
+    html = (out / "report.html").read_text("utf-8")
+    assert "data:image/png;base64," in html
+    assert 'src="http' not in html
+    assert "RMSD" in text
+    assert f"report: {out / 'report.html'}" in text
+    for name in ("slices", "fourier", "errors", "atoms"):
+        assert len(list((out / "figures").glob(f"*_{name}.png"))) == 2
+
+
+@pytest.mark.slow
+def test_the_same_command_again_makes_nothing_anew(smoke_run):
+    out, _ = smoke_run
+    files = [*(out / "dataset").rglob("*.h5"), out / "model" / "best.safetensors"]
+    before = {path: path.stat().st_mtime_ns for path in files}
+    first = json.loads((out / "summary.json").read_text())["specimens"]
+    picotome("run", "smoke", "--out", out)
+    assert {path: path.stat().st_mtime_ns for path in files} == before
+    assert json.loads((out / "summary.json").read_text())["specimens"] == first
+
+
+@pytest.mark.slow
+def test_show_knows_everything_a_run_makes(smoke_run, tmp_path):
+    out, _ = smoke_run
+    assert "summary of a run of 'smoke'" in picotome("show", out)
+    assert "a dataset" in picotome("show", out / "dataset")
+    assert "true atoms of Pt" in picotome(
+        "show", out / "dataset/held_out/000000.h5", "--out", tmp_path / "a.png"
+    )
+    assert len(list(tmp_path.glob("a_*.png"))) == 4
+    assert "weights of a 3D U-Net" in picotome("show", out / "model/best.safetensors")
+    assert "epochs of training" in picotome("show", out / "model/history.json", "--out", tmp_path / "h.png")
+    assert "convergence_mrad" in picotome("show", out / "recipe.yaml")
+
+
+def test_each_stage_is_a_command(particle, tiny_dataset, tmp_path):
+    series, tomogram, repaired = (tmp_path / name for name in ("series.h5", "tomogram.h5", "repaired.h5"))
+    recipe = ["--recipe", "smoke", "--set", "volume.n_voxels=40", "--set", "acquisition.n_tilts=15"]
+    picotome("simulate", particle, "--engine", "linear", *recipe, "--out", series)
+    picotome("reconstruct", series, "--out", tomogram, "--iterations", 30)
+    picotome("trace", tomogram, "--elements", "Pt", "--out", tmp_path / "atoms.h5")
+    picotome("trace", tomogram, "--elements", "Pt", "--out", tmp_path / "atoms.xyz")
+    for found in ("atoms.h5", "atoms.xyz"):
+        for truth in (series, particle):
+            picotome("score", tmp_path / found, truth, "--out", tmp_path / "score.json")
+            score = json.loads((tmp_path / "score.json").read_text())
+            assert score["recall"] == score["precision"] == 1
+            assert score["rmsd_pm"] < 15
+    picotome("train", tiny_dataset, "--out", tmp_path / "model")
+    picotome("apply", tomogram, "--model", tmp_path / "model", "--out", repaired)
+    assert "repaired tomogram (40, 40, 40)" in picotome("show", repaired)
+    assert "traced" not in picotome("trace", repaired, "--elements", "Pt", "--out", tmp_path / "again.h5")
+
+
+def test_generate_reports_the_particles_that_failed(tmp_path):
+    settings = [part for item in TINY for part in ("--set", item)]
+    specimens = "specimens=[{kind: file, path: nowhere.xyz}, {kind: wulff, diameter_A: 9}]"
+    text = picotome(
+        "generate", "smoke", "--out", tmp_path, *settings, "--set", specimens, "--workers", 1, code=1
+    )
+    assert "failed: held_out 0:" in text
+    assert "nowhere.xyz" in text
+    assert "5 of 6 particles" in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_gives_an_example(command):
+    assert f"Example: picotome {command}" in " ".join(picotome(command, "--help").split())
+
+
+def test_help_is_quick():
+    def seconds(*command):
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, *command], check=True, capture_output=True)
+        return time.perf_counter() - begun
+
+    # Against the interpreter's own start, so that a busy machine does not matter.
+    bare = min(seconds("-c", "import typer, rich.console") for _ in range(3))
+    assert min(seconds("-m", "picotome", "--help") for _ in range(3)) < 4 * bare
+
+
+def test_bad_input_is_one_clear_error(particle, tiny_dataset, tmp_path):
+    good = tiny_dataset / "held_out" / "000000.h5"
+    truncated, other, text, nan, empty = (
+        tmp_path / name for name in ("truncated.h5", "other.h5", "text.h5", "nan.npz", "empty.h5")
+    )
+    truncated.write_bytes(good.read_bytes()[:5000])
+    with h5py.File(other, "w") as file:
+        file["data"] = np.zeros(3)
+    text.write_text("hello")
+    out = tmp_path / "out.h5"
+    assert "truncated.h5" in picotome_fails("reconstruct", truncated, "--out", out)
+    assert "picotome import" in picotome_fails("reconstruct", other, "--out", out)
+    assert "not a readable HDF5 file" in picotome_fails("show", text)
+    assert "nowhere" in picotome_fails("show", tmp_path / "nowhere.h5")
+    assert "holds no TiltSeries" in picotome_fails("reconstruct", _trace_file(good, tmp_path), "--out", out)
+    assert "safetensors" in picotome_fails("apply", good, "--model", good, "--out", out)
+    assert "'Xx'" in picotome_fails("trace", good, "--elements", "Xx", "--out", out)
+    assert "--out" in picotome_fails("trace", good, "--elements", "Pt", "--out", tmp_path / "atoms.docx")
+    assert "unknown key" in picotome_fails("run", "smoke", "--out", tmp_path / "run", "--set", "doze=1")
+    assert "no dataset" in picotome_fails("train", tmp_path, "--out", tmp_path / "model")
+    np.savez(nan, images=np.full((3, 8, 8), np.nan), tilts=[-1.0, 0, 1])
+    options = [
+        "--key",
+        "images",
+        "--tilts",
+        "key:tilts",
+        "--pixel-size-A",
+        0.4,
+        "--tilt-axis",
+        "rows",
+        "--out",
+        empty,
+    ]
+    picotome_fails("import", nan, *options)
+    assert not out.exists()
+    assert not empty.exists()
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def _trace_file(pair: Path, folder: Path) -> Path:
+    path = folder / "only_atoms.h5"
+    picotome("trace", pair, "--elements", "Pt", "--out", path)
+    return path
