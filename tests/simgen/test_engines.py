@@ -14,9 +14,10 @@ from picotome.simgen.linear import peak_gaussians, peak_profile
 from picotome.units import wavelength_A
 
 VOLUME = VolumeConfig(n_voxels=32, voxel_size_A=0.4)
-# Atoms at rest, as the wave engines have them.
+# Atoms at rest, as the wave engines have them; a small detector and window to be quick.
 OPTICS = OpticsConfig(
-    abtem=AbtemConfig(vacuum_A=2.5, scan_step_A=0.28),
+    detector_outer_mrad=72.0,
+    abtem=AbtemConfig(sampling_A=0.09, vacuum_A=2.0, scan_step_A=0.28, prism_window_A=5.0),
     linear=LinearConfig(default_debye_waller_A2=0.0),
 )
 WAVE_ENGINES = ["prism", "multislice"]
@@ -112,21 +113,17 @@ def test_light_atoms_obey_the_born_approximation():
     assert cross_section_A2("C", optics=optics) == pytest.approx(born, rel=0.02)
 
 
-def test_transfer_of_one_atom_is_close_to_the_probe_and_sharper_detection_does_not_widen_it():
-    frequency, transfer = atom_image("Pt", optics=OPTICS)[1:]
-    limit = 2.0 * OPTICS.convergence_mrad * 1e-3 / wavelength_A(OPTICS.beam_energy_eV)
-    x = np.clip(frequency / limit, 0, 1)
-    aperture = 2 / np.pi * (np.arccos(x) - x * np.sqrt(1 - x**2))
-    assert transfer[0] == pytest.approx(1.0)
-    assert np.abs(transfer - aperture).max() < 0.08
-
-
-def test_peak_without_source_is_the_airy_pattern():
-    optics = OpticsConfig(source_size_A=0.0)
-    radius = np.array([0.05, 0.15, 0.25])
-    v = 2 * np.pi * radius * optics.convergence_mrad * 1e-3 / wavelength_A(optics.beam_energy_eV)
-    airy = (2 * j1(v) / v) ** 2 / (4 * np.pi) * (v / radius) ** 2
-    np.testing.assert_allclose(peak_profile("Ni", radius, optics=optics), airy, rtol=0.2)
+def test_a_small_probe_and_a_far_detector_make_the_image_the_probe():
+    # Incoherence is complete where the inner angle is several times the probe's.
+    optics = OpticsConfig(convergence_mrad=8.0, detector_inner_mrad=60.0, source_size_A=0.0)
+    frequency, transfer = atom_image("Ni", optics=optics)[1:]
+    cutoff = optics.convergence_mrad * 1e-3 / wavelength_A(optics.beam_energy_eV)
+    x = np.clip(frequency / cutoff / 2, 0, 1)
+    np.testing.assert_allclose(transfer, 2 / np.pi * (np.arccos(x) - x * np.sqrt(1 - x**2)), atol=0.03)
+    radius = np.array([0.2, 0.5, 1.0])
+    v = 2 * np.pi * radius * cutoff
+    airy = np.pi * cutoff**2 * (2 * j1(v) / v) ** 2
+    np.testing.assert_allclose(peak_profile("Ni", radius, optics=optics), airy, rtol=0.05)
 
 
 @pytest.mark.parametrize(("source_size_A", "allowed"), [(0.0, 0.05), (0.2, 0.002), (0.35, 0.001)])
@@ -181,9 +178,9 @@ def test_engines_agree_on_a_small_particle(cluster_images):
     assert rms_deviation(cluster_images["linear"], cluster_images["multislice"]) < 0.06
 
 
-@pytest.mark.parametrize(("engine", "allowed"), [("linear", 0.005), ("prism", 0.05)])
+@pytest.mark.parametrize(("engine", "allowed"), [("linear", 0.005), ("prism", 0.04)])
 def test_total_intensity_is_the_same_at_all_tilts(cluster, engine, allowed):
-    totals = image(engine, cluster, tilt_deg=np.array([-65.0, 0.0, 30.0])).sum(axis=(1, 2))
+    totals = image(engine, cluster, tilt_deg=np.array([-65.0, 30.0])).sum(axis=(1, 2))
     assert np.ptp(totals) < allowed * totals.mean()
 
 
@@ -216,7 +213,7 @@ def test_a_shift_of_whole_pixels_moves_the_image(cluster, engine):
 @pytest.mark.parametrize("engine", WAVE_ENGINES)
 def test_focus_lies_in_the_middle_of_the_atoms(engine):
     # Two markers far above and below set the middle; the atom there must be the sharpest of the three.
-    optics = OPTICS.model_copy(update={"convergence_mrad": 38.0, "source_size_A": 0.05})
+    optics = OPTICS.model_copy(update={"convergence_mrad": 36.0, "source_size_A": 0.05})
     specimen = atoms([[-2.0, 0.0, 14.0], [0.0, 0.0, 0.0], [2.0, 0.0, -14.0]], 28)
     picture = image(engine, specimen, tilt_deg=np.zeros(1), optics=optics)[0]
     above, middle, below = (picture[16 + shift, 16] for shift in (-5, 0, 5))
@@ -236,7 +233,11 @@ def test_beam_enters_from_negative_z():
 
 def test_frozen_phonons_are_drawn_from_the_generator(cluster):
     optics = OPTICS.model_copy(
-        update={"abtem": AbtemConfig(scan_step_A=0.4, vacuum_A=1.5, n_frozen_phonons=1)}
+        update={
+            "abtem": AbtemConfig(
+                sampling_A=0.09, scan_step_A=0.4, vacuum_A=1.5, prism_window_A=5.0, n_frozen_phonons=1
+            )
+        }
     )
     settings = {"tilt_deg": np.zeros(1), "optics": optics}
     first, again, other = (image("prism", cluster, seed=seed, **settings) for seed in (1, 1, 2))
@@ -244,24 +245,16 @@ def test_frozen_phonons_are_drawn_from_the_generator(cluster):
     assert 0.005 < rms_deviation(other, first) < 0.5
 
 
+def with_linear(**settings):
+    return OPTICS.model_copy(update={"linear": LinearConfig(**{"default_debye_waller_A2": 0.0, **settings})})
+
+
 def test_saturation_and_blur_act_as_stated(cluster):
     plain = image("linear", cluster)
-    dimmed = image(
-        "linear",
-        cluster,
-        optics=OpticsConfig(linear=LinearConfig(default_debye_waller_A2=0.0, saturation=0.2)),
-    )
+    dimmed = image("linear", cluster, optics=with_linear(saturation=0.2))
     np.testing.assert_allclose(dimmed, plain * (1 - 0.2 * plain / plain.max()), rtol=1e-5)
-    blurred = image(
-        "linear",
-        cluster,
-        optics=OpticsConfig(linear=LinearConfig(default_debye_waller_A2=0.0, extra_blur_A=0.3)),
-    )
-    wider = image(
-        "linear",
-        cluster,
-        optics=OpticsConfig(linear=LinearConfig(default_debye_waller_A2=8 * np.pi**2 * 0.09)),
-    )
+    blurred = image("linear", cluster, optics=with_linear(extra_blur_A=0.3))
+    wider = image("linear", cluster, optics=with_linear(default_debye_waller_A2=8 * np.pi**2 * 0.09))
     np.testing.assert_allclose(blurred, wider, rtol=1e-4)
     assert blurred.max() < 0.9 * plain.max()
 
@@ -290,9 +283,30 @@ def test_cells_hold_the_atoms_their_vacuum_and_the_window(cluster):
     for axis, extent in zip((cell.x, cell.y), np.ptp(posed[0], axis=0)[:2], strict=True):
         assert axis.length_A >= extent + 2 * OPTICS.abtem.vacuum_A - 1e-6
         assert axis.window_A >= OPTICS.abtem.prism_window_A
-        assert axis.length_A / axis.gpts <= OPTICS.abtem.sampling_A
+        assert axis.length_A / axis.gpts <= OPTICS.abtem.sampling_A + 1e-9
         assert axis.length_A / axis.n_scan <= OPTICS.abtem.scan_step_A
 
 
 def test_fast_sizes_are_even_and_smooth():
     assert [fast_size(n) for n in (2, 61, 67, 101, 103, 330)] == [2, 64, 70, 104, 104, 330]
+
+
+@pytest.mark.parametrize("extent_A", [(0.0, 0.0), (4.0, 9.0), (17.4, 16.9), (35.0, 12.0)])
+def test_prism_windows_are_square_and_transform_fast(extent_A):
+    abtem = pytest.importorskip("abtem")
+    from picotome.simgen.abtem_engines import _downsample_angle_mrad
+
+    posed = np.array([[[0.0, 0.0, 0.0], [*extent_A, 1.0]]])
+    (cell,) = plan_cells(posed, optics=OpticsConfig(), windowed=True)
+    matrix = abtem.SMatrix(
+        semiangle_cutoff=30.0,
+        energy=300e3,
+        extent=(cell.x.length_A, cell.y.length_A),
+        gpts=(cell.x.gpts, cell.y.gpts),
+        interpolation=(cell.x.interpolation, cell.y.interpolation),
+        downsample=_downsample_angle_mrad(cell, OpticsConfig()),
+    )
+    assert cell.x.window_A == cell.y.window_A
+    for n in matrix.window_gpts:
+        assert n == fast_size(n)
+        assert n // 2 * wavelength_A(300e3) / cell.x.window_A >= 0.095

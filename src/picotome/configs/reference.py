@@ -13,7 +13,8 @@ from picotome.configs.schema import Recipe
 _HEAD = """# The recipe: every knob
 
 A recipe is a YAML file; `--set key.key=value` changes one knob. Unknown keys are refused. A range is
-`[low, high]`; one number means that value exactly. `picotome show recipe.yaml` prints a recipe with all defaults.
+`[low, high]`; one number means that value exactly. `picotome show recipe.yaml` prints a recipe with all
+defaults.
 """
 
 

@@ -83,7 +83,7 @@ def make_pair(
         progress=progress,
     )
     degraded = reconstruct(series, config=recipe.reconstruction)
-    brightness_A2 = brightness_table(elements_of(specimen), optics=recipe.optics)
+    brightness_A2 = brightness_table(list(elements_of(specimen)), optics=recipe.optics)
     ideal = ideal_tomogram(specimen, volume=recipe.volume, config=recipe.ideal, brightness_A2=brightness_A2)
     return Pair(specimen=specimen, series=series, degraded=degraded, ideal=ideal)
 

@@ -11,7 +11,6 @@ import numpy as np
 from picotome.report.canvas import (
     ELEMENT_COLOURS,
     ERROR_MAP,
-    FAINT,
     GREY,
     INK,
     add_scale_bar,
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
 
 _BALL_A = 1.25
 _MARGIN_A = 2.5
-_FAR_SHADE = 0.55
+# Pale by distance reads well beside colours that mean an element, and would falsify those that mean a number.
+_FOG, _FAINT_FOG = 0.45, 0.12
 _MISSED = "#ff0000"
 # Rows are the directions right, up and towards the eye of each view.
 _VIEWS = {
@@ -64,14 +64,17 @@ def draw_atoms(path: Path, *, specimen: Specimen, scores: Mapping[str, Score]) -
     norm = Normalize(0.0, max(float(np.percentile(together, 95)), 1e-3) if together.size else 1.0)
     colours = colormaps[ERROR_MAP]
     turned_A = (specimen.positions_A - specimen.positions_A.mean(axis=0)) @ _oblique().T
-    reach_A = float(np.abs(turned_A[:, :2]).max()) + _MARGIN_A
-    with png(path, width_in=0.9 + 3.6 * max(len(scores), 1), height_in=7.6) as figure:
+    reach_A = np.abs(turned_A[:, :2]).max(axis=0) + _MARGIN_A
+    height_in = 1.0 + 2 * 3.4 * float(reach_A[1] / reach_A[0])
+    with png(path, width_in=0.9 + 3.6 * max(len(scores), 1), height_in=height_in) as figure:
         grid = figure.subplots(2, max(len(scores), 1), squeeze=False)
         for column, (stage, error_pm) in enumerate(errors.items()):
             for row, kept in enumerate((np.full(len(turned_A), True), turned_A[:, 2] <= 0)):
                 axes = grid[row, column]
                 rgb = colours(norm(np.nan_to_num(error_pm)))[:, :3]
-                _draw_balls(axes, turned_A[kept], rgb[kept], hollow=~np.isfinite(error_pm)[kept])
+                _draw_balls(
+                    axes, turned_A[kept], rgb[kept], fog=_FAINT_FOG, hollow=~np.isfinite(error_pm)[kept]
+                )
                 _frame(axes, reach_A)
             grid[0, column].set_title(_stage_title(stage, scores[stage]), linespacing=1.4)
         _name_rows(grid[:, 0], reach_A)
@@ -83,9 +86,8 @@ def draw_specimen(path: Path, *, specimen: Specimen) -> None:
     """Draw three views of the true atoms, coloured by element."""
     title = f"{len(specimen.positions_A)} true atoms"
     with png(path, width_in=9.6, height_in=3.9) as figure:
-        row = figure.subplots(1, 3)
-        _draw_views(row, specimen.positions_A, specimen.atomic_numbers)
-        _finish_views(figure, title, specimen.description, specimen.atomic_numbers)
+        _draw_views(figure.subplots(1, 3), specimen.positions_A, specimen.atomic_numbers)
+        _finish_views(figure, f"{title}\n{specimen.description}".strip(), specimen.atomic_numbers)
 
 
 def draw_trace(path: Path, *, trace: Trace) -> None:
@@ -94,7 +96,7 @@ def draw_trace(path: Path, *, trace: Trace) -> None:
         above, below = figure.subfigures(2, 1, height_ratios=(3.9, 2.3))
         if len(trace.positions_A):
             _draw_views(above.subplots(1, 3), trace.positions_A, trace.atomic_numbers)
-        _finish_views(above, f"{len(trace.positions_A)} found atoms", "", trace.atomic_numbers)
+        _finish_views(above, f"{len(trace.positions_A)} found atoms", trace.atomic_numbers)
         axes = below.add_subplot()
         intensities = np.asarray(trace.intensities, dtype=np.float64)
         known = np.isfinite(intensities)
@@ -127,7 +129,9 @@ def _oblique() -> Array:
     return np.stack([right, np.cross(eye, right), eye])
 
 
-def _draw_balls(axes: Any, turned_A: Array, rgb: Array, *, hollow: Array | None = None) -> None:
+def _draw_balls(
+    axes: Any, turned_A: Array, rgb: Array, *, fog: float = _FOG, hollow: Array | None = None
+) -> None:
     """Draw balls at (n, 3) right, up, towards the eye; far ones paler, near ones last."""
     from matplotlib.collections import EllipseCollection
 
@@ -138,8 +142,8 @@ def _draw_balls(axes: Any, turned_A: Array, rgb: Array, *, hollow: Array | None 
     turned_A, rgb, hollow = turned_A[order], rgb[order], hollow[order]
     depth = turned_A[:, 2] - turned_A[:, 2].min()
     near = depth / max(float(depth.max()), 1e-9)
-    fog = (1.0 - near)[:, None] * (1.0 - _FAR_SHADE)
-    base = rgb * (1.0 - fog) + fog
+    white = (1.0 - near)[:, None] * fog
+    base = rgb * (1.0 - white) + white
     # Each ball is a rim and ever smaller, brighter discs towards the light, above left.
     layers = [(1.0, 0.0, base * 0.45)]
     layers += [
@@ -180,24 +184,25 @@ def _rgb(colour: str) -> tuple[float, float, float]:
     return to_rgb(colour)
 
 
-def _frame(axes: Any, reach_A: float) -> None:
-    axes.set(xlim=(-reach_A, reach_A), ylim=(-reach_A, reach_A), aspect="equal")
+def _frame(axes: Any, reach_A: Array) -> None:
+    """Show ± (right, up) reach, Å."""
+    axes.set(xlim=(-reach_A[0], reach_A[0]), ylim=(-reach_A[1], reach_A[1]), aspect="equal")
     blank(axes)
 
 
-def _name_rows(axes: Sequence[Any], reach_A: float) -> None:
+def _name_rows(axes: Sequence[Any], reach_A: Array) -> None:
     axes[0].set_ylabel("whole particle")
     axes[1].set_ylabel("near half taken away")
-    add_scale_bar(axes[1], extent_A=2 * reach_A, colour=INK)
+    add_scale_bar(axes[1], extent_A=2 * float(reach_A[0]), colour=INK)
     _draw_tripod(axes[0], reach_A)
 
 
-def _draw_tripod(axes: Any, reach_A: float) -> None:
-    foot = np.array([-0.82, -0.86]) * reach_A
+def _draw_tripod(axes: Any, reach_A: Array) -> None:
+    foot, length_A = np.array([-0.88, -0.88]) * reach_A, 0.17 * reach_A[0]
     for name, direction in zip(("x", "y", "z"), _oblique().T, strict=True):
-        tip = foot + 0.17 * reach_A * direction[:2]
+        tip = foot + length_A * direction[:2]
         axes.annotate("", xy=tip, xytext=foot, arrowprops={"arrowstyle": "->", "color": INK, "shrinkA": 0})
-        axes.text(*(foot + 0.23 * reach_A * direction[:2]), name, ha="center", va="center", fontsize=8)
+        axes.text(*(foot + 1.35 * length_A * direction[:2]), name, ha="center", va="center", fontsize=8)
 
 
 def _by_element(atomic_numbers: Array) -> list[tuple[str, str, Array]]:
@@ -221,25 +226,23 @@ def _draw_views(row: Sequence[Any], positions_A: Array, atomic_numbers: Array) -
     for _, colour, members in _by_element(atomic_numbers):
         rgb[members] = _rgb(colour)
     centred_A = positions_A - (positions_A.max(axis=0) + positions_A.min(axis=0)) / 2
-    reach_A = float(np.abs(centred_A).max()) + _MARGIN_A
+    reach_A = np.full(2, np.abs(centred_A).max() + _MARGIN_A)
     for axes, (name, (labels, view)) in zip(row, _VIEWS.items(), strict=True):
         _draw_balls(axes, centred_A @ view.T, rgb)
         _frame(axes, reach_A)
         axes.set_title(name)
         axes.set_xlabel(f"{labels[0]} →")
         axes.set_ylabel(f"{labels[1]} →")
-    add_scale_bar(row[0], extent_A=2 * reach_A, colour=INK)
+    add_scale_bar(row[0], extent_A=2 * float(reach_A[0]), colour=INK)
 
 
-def _finish_views(figure: Any, title: str, description: str, atomic_numbers: Array) -> None:
+def _finish_views(figure: Any, title: str, atomic_numbers: Array) -> None:
     from matplotlib.lines import Line2D
 
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=10, parse_math=False, wrap=True)
     handles = [
         Line2D([], [], marker="o", linestyle="", markersize=7, color=colour, markeredgecolor=INK, label=label)
         for label, colour, _ in _by_element(atomic_numbers)
     ]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    if description:
-        figure.supxlabel(description, fontsize=8, color=FAINT, parse_math=False)

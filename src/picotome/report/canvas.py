@@ -14,7 +14,7 @@ PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#999999"
 STAGE_COLOURS = {"raw": VERMILION, "unet": BLUE, "refined": GREEN}
 ELEMENT_COLOURS = (SKY, ORANGE, GREEN, PURPLE, YELLOW, BLUE, VERMILION)
 INK, FAINT = "#1a1a1a", "#8c8c8c"
-ERROR_MAP = "cividis"
+ERROR_MAP = "viridis"
 
 _DPI = 160
 _STYLE: dict[Any, Any] = {

@@ -41,9 +41,8 @@ def draw_error_histogram(path: Path, *, scores: Mapping[str, Score]) -> None:
         for number, (stage, error_pm) in enumerate(errors.items()):
             _draw_errors(axes, stage, error_pm, edges, scores[stage], _stage_colour(stage, number))
         axes.set(xlabel="distance from the true position (pm)", ylabel="atoms per bin", xlim=(0, edges[-1]))
-        axes.margins(y=0.12)
         axes.grid(axis="y")
-        axes.legend(loc="upper right", title="— RMSD    - - median", title_fontsize=8.5, alignment="right")
+        figure.legend(loc="outside upper left", title="solid line: RMSD; dashed: median", alignment="left")
 
 
 def draw_training(path: Path, *, history: Sequence[Mapping[str, float]]) -> None:

@@ -68,9 +68,8 @@ def draw_slices(path: Path, *, degraded: Tomogram, repaired: Tomogram, ideal: To
                 if row == 0:
                     axes.set_title(name)
                 if column == 0:
-                    axes.set_ylabel(
-                        f"{plane} plane\n{_AXES[_vertical(axis)]} ↑   {_AXES[_horizontal(axis)]} →"
-                    )
+                    axes.set_ylabel(f"{plane} plane\n{_AXES[_vertical(axis)]} →")
+                    axes.set_xlabel(f"{_AXES[_horizontal(axis)]} →")
                     add_scale_bar(axes, extent_A=abs(np.diff(axes.get_xlim())[0]))
                 if axis == 1 and column == 0:
                     _mark_beam(axes)
@@ -92,7 +91,7 @@ def draw_tomogram(path: Path, *, tomogram: Tomogram) -> None:
         for axes, (plane, axis) in zip(row, _PLANES, strict=True):
             _show_slice(axes, tomogram.volume, axis, planes[axis], everything, tomogram.voxel_size_A, white)
             at_A = axis_A(tomogram.volume.shape[axis], tomogram.voxel_size_A)[planes[axis]]
-            axes.set_title(f"{plane} at {_AXES[axis]} = {at_A:.1f} Å")
+            axes.set_title(f"{plane} at {_AXES[axis]} = {at_A:.1f} Å".replace("-", "−"))
             axes.set_xlabel(f"{_AXES[_horizontal(axis)]} →")
             axes.set_ylabel(f"{_AXES[_vertical(axis)]} →")
             add_scale_bar(axes, extent_A=abs(np.diff(axes.get_xlim())[0]))
@@ -119,7 +118,7 @@ def draw_fourier(
         Tilts of the series, degrees; the wedge lies beyond the first and the last.
     """
     columns = {"raw": degraded, "repaired": repaired, "ideal": ideal}
-    with png(path, width_in=9.6, height_in=3.7) as figure:
+    with png(path, width_in=9.6, height_in=3.4) as figure:
         row = figure.subplots(1, 3, sharey=True)
         for axes, (name, tomogram) in zip(row, columns.items(), strict=True):
             power, k_x, k_z = fourier_power_slice(tomogram.volume, voxel_size_A=tomogram.voxel_size_A)
@@ -136,6 +135,7 @@ def draw_fourier(
             )
             reach = min(_LARGEST_K_PER_A, float(k_x.max()), float(k_z.max()))
             axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=name)
+            axes.set(xticks=_half_steps(reach), yticks=_half_steps(reach))
             axes.set_xlabel("$k_x$ (1/Å)")
             _draw_wedge(axes, np.asarray(tilt_deg), reach)
         row[0].set_ylabel("$k_z$ (1/Å), along the beam")
@@ -152,13 +152,13 @@ def draw_series(path: Path, *, series: TiltSeries) -> None:
     n_x, n_y = series.images.shape[1:]
     white = _white(series.images)
     black = min(0.0, float(np.percentile(series.images, 0.1)))
-    cell = 9.0 / n_columns
+    cell = 8.6 / n_columns
     with png(path, width_in=9.0, height_in=0.7 + n_rows * (cell * n_y / n_x + 0.22)) as figure:
         figure.suptitle(_series_title(series, len(chosen)), fontsize=11)
         for position, index in enumerate(chosen):
             axes = figure.add_subplot(n_rows, n_columns, position + 1)
             axes.imshow(series.images[index].T, origin="lower", cmap="gray", vmin=black, vmax=white)
-            axes.set_title(f"{series.tilt_deg[index]:+.1f}°", fontsize=8.5, pad=2)
+            axes.set_title(f"{series.tilt_deg[index]:+.1f}°".replace("-", "−"), fontsize=8.5, pad=2)
             blank(axes)
             if position == 0:
                 add_scale_bar(axes, extent_A=n_x * series.pixel_size_A, A_per_unit=series.pixel_size_A)
@@ -166,7 +166,7 @@ def draw_series(path: Path, *, series: TiltSeries) -> None:
 
 
 def _series_title(series: TiltSeries, n_shown: int) -> str:
-    dose = "" if series.dose_e_per_A2 is None else f", {series.dose_e_per_A2:.3g} e/Å² per image"
+    dose = "" if series.dose_e_per_A2 is None else f", {series.dose_e_per_A2:,.0f} e/Å² per image"
     count = f"{len(series.images)} images" + (f" ({n_shown} shown)" if n_shown < len(series.images) else "")
     shape = " × ".join(str(n) for n in series.images.shape[1:])
     return f"{count} of {shape} pixels of {series.pixel_size_A:g} Å, {series.engine}{dose}"
@@ -215,6 +215,11 @@ def _draw_wedge(axes: Any, tilt_deg: Array, reach: float) -> None:
         c, s = np.cos(np.deg2rad(tilt)), np.sin(np.deg2rad(tilt))
         axes.plot([-2 * c, 2 * c], [-2 * s, 2 * s], color=SKY, linewidth=1.0, linestyle=(0, (5, 3)))
     axes.text(0.0, 0.93 * reach, "wedge", color=SKY, ha="center", va="center", fontsize=8.5)
+
+
+def _half_steps(reach: float) -> Array:
+    ticks: Array = np.arange(-2, 3) * 0.5
+    return ticks[np.abs(ticks) <= reach]
 
 
 def _white(array: Array) -> float:

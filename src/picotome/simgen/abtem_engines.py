@@ -173,9 +173,9 @@ def _mean_over_phonons(
 def plan_cells(posed_A: NDArray[Any], *, optics: OpticsConfig, windowed: bool) -> list[_Cell]:
     """Choose a cell for each image of a series.
 
-    The PRISM window, and with it the angular grid of the detector, is the same in all images: otherwise the
-    brightness would jump from image to image. The number of windows follows the projected extent. Without
-    windows every image has the cell of the widest one, for the same reason.
+    The PRISM window, and with it the angular grid of the detector, is square and the same in all images:
+    otherwise the brightness would jump from image to image. The number of windows follows the projected
+    extent. Without windows every image has the cell of the widest one, for the same reason.
     """
     settings = optics.abtem
     extents_A = np.ptp(posed_A, axis=1)
@@ -183,7 +183,7 @@ def plan_cells(posed_A: NDArray[Any], *, optics: OpticsConfig, windowed: bool) -
     lengths_A = extents_A[:, :2] + 2.0 * settings.vacuum_A
     windows_A = [float(length_A) for length_A in lengths_A.max(axis=0)]
     if windowed:
-        windows_A = [_choose_window_A(length_A, optics.abtem.prism_window_A) for length_A in windows_A]
+        windows_A = 2 * [_choose_window_A(windows_A, optics.abtem.prism_window_A)]
     cells = []
     for extent_A, length_A, centre_A in zip(extents_A, lengths_A, centres_A, strict=True):
         x, y = (_plan_axis(float(length_A[axis]), windows_A[axis], optics) for axis in (0, 1))
@@ -193,10 +193,16 @@ def plan_cells(posed_A: NDArray[Any], *, optics: OpticsConfig, windowed: bool) -
     return cells
 
 
-def _choose_window_A(length_A: float, smallest_A: float) -> float:
-    """Return the window that makes the longest side cheapest: time ~ cell area × window area."""
-    candidates_A = [max(smallest_A, length_A / n) for n in range(1, math.ceil(length_A / smallest_A) + 1)]
-    return min(candidates_A, key=lambda window_A: window_A**2 * _n_windows(length_A, window_A))
+def _choose_window_A(lengths_A: list[float], smallest_A: float) -> float:
+    """Return the square window that makes the widest image cheapest: time ~ cell area × window area."""
+    candidates_A = [smallest_A]
+    for length_A in lengths_A:
+        candidates_A += [length_A / n for n in range(1, int(length_A / smallest_A) + 1)]
+
+    def cost(window_A: float) -> float:
+        return window_A**4 * math.prod(_n_windows(length_A, window_A) for length_A in lengths_A)
+
+    return min(candidates_A, key=cost)
 
 
 def _n_windows(length_A: float, window_A: float) -> int:
@@ -207,7 +213,7 @@ def _plan_axis(length_A: float, window_A: float, optics: OpticsConfig) -> _Axis:
     n_windows = _n_windows(length_A, window_A)
     return _Axis(
         window_A=window_A,
-        n_window=fast_size(math.ceil(window_A / optics.abtem.sampling_A)),
+        n_window=fast_size(math.ceil(window_A / optics.abtem.sampling_A - 1e-6)),
         interpolation=n_windows,
         n_scan=math.ceil(n_windows * window_A / optics.abtem.scan_step_A),
     )
@@ -266,14 +272,15 @@ def _scan_prism(cell: _Cell, potential: SliceTransmission, optics: OpticsConfig)
 
 
 def _downsample_angle_mrad(cell: _Cell, optics: OpticsConfig) -> float:
-    """Return the angle that abTEM rounds to a grid that holds the detector and whose windows transform fast."""
-    angles = []
-    for axis in (cell.x, cell.y):
-        step_mrad = wavelength_A(optics.beam_energy_eV) / axis.length_A * 1e3
-        n_needed = 2.0 * optics.detector_outer_mrad / step_mrad / axis.interpolation
-        n_window = fast_size(math.floor(n_needed) + 2)
-        angles.append((0.5 * n_window * axis.interpolation - 1.5) * step_mrad)
-    return float(max(angles))
+    """Return an angle that abTEM rounds to a grid whose windows hold the detector and transform fast.
+
+    abTEM takes 2 ceil(angle / step) + 1 points, makes the number even, and rounds it up to whole windows.
+    """
+    step_mrad = wavelength_A(optics.beam_energy_eV) / cell.x.window_A * 1e3
+    n_window = fast_size(math.floor(2.0 * optics.detector_outer_mrad / step_mrad) + 2)
+    interpolated = max(cell.x.interpolation, cell.y.interpolation) > 1
+    # A hundredth of a step less, so that rounding errors do not reach the next integer.
+    return (0.5 * n_window - (0.51 if interpolated else 1.01)) * step_mrad
 
 
 def _tiles(cell: _Cell, edge: int) -> Iterator[tuple[slice, slice, abtem.GridScan]]:

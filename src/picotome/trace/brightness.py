@@ -25,7 +25,7 @@ _SMALLEST_SPREAD = 0.01
 _SPREAD_ATOMS = 5.0
 _N_STARTS, _DISTINCT = 4, 0.3
 # Weight of the prior that every listed element occurs, and the share that counts as absent.
-_PRESENCE, _SMALL_SHARE = 2.0, 1e-3
+_PRESENCE, _SMALL_SHARE = 1.0, 1e-3
 # Log-likelihoods that differ by less are taken as equal.
 _AMBIGUOUS = 3.0
 # The class of non-atoms, as fractions of the lightest element's brightness: where its mean starts and the
@@ -104,13 +104,16 @@ def members(x: Array, mixture: Mixture) -> tuple[Array, Array]:
 def _fit(x: Array, log_z: Array, *, n_false: int) -> Mixture:
     """The best of the mixtures that a few good starts lead to, or the heaviest of those that are as good."""
     found = [_maximise(x, log_z, start, n_false=n_false) for start in _starts(x, log_z, n_false)]
-    scores = [
-        # Elements that are listed most likely occur.
-        float(members(x, m)[1].sum() + _PRESENCE * np.log(m.shares[n_false:] + _SMALL_SHARE).sum())
-        for m in found
-    ]
+    scores = [float(members(x, m)[1].sum()) + _log_prior(m, log_z, n_false) for m in found]
     good = [m for m, score in zip(found, scores, strict=True) if score >= max(scores) - _AMBIGUOUS]
     return min(good, key=lambda m: float(m.means[-1]))
+
+
+def _log_prior(mixture: Mixture, log_z: Array, n_false: int) -> float:
+    """Elements that are listed most likely occur, and differ in brightness by a power of Z."""
+    present = _PRESENCE * np.log(mixture.shares[n_false:] + _SMALL_SHARE).sum()
+    powers = np.diff(mixture.means[n_false:]) / np.diff(log_z)
+    return float(present - 0.5 * (((powers - _POWER) / _POWER_SPREAD) ** 2).sum())
 
 
 def _starts(x: Array, log_z: Array, n_false: int) -> list[Mixture]:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-# In bulk f.c.c. and h.c.p. no direction is further than 35° from a neighbour of the first two shells, beside a
-# vacancy none further than 45°. Above a (111) or (100) facet it is 90°, above the second layer of (110), which
-# touches the vacuum through the first, 60°.
+# In bulk f.c.c. and h.c.p. no direction is further than 35° from a neighbour of the first two shells, beside
+# a vacancy none further than 45°. Above a (111) or (100) facet it is 90°, above the second layer of (110),
+# which touches the vacuum through the first, 60°.
 _OPEN_HALF_ANGLE_DEG = 55.0
 # Between the second and the third shell of f.c.c. (1.41 and 1.73 nearest-neighbour distances).
 _SHELL = 1.57

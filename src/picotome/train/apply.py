@@ -72,8 +72,8 @@ def match_voxels(degraded: Tomogram, card: ModelCard) -> Tomogram:
     if not 1.0 / _RESAMPLE_LIMIT <= ratio <= _RESAMPLE_LIMIT:
         raise ValueError(
             f"the tomogram's voxel_size_A is {degraded.voxel_size_A:g}, the model's "
-            f"{card.voxel_size_A:g}; allowed is a factor of {_RESAMPLE_LIMIT:g} between them: reconstruct at the "
-            "model's voxel size or train another model"
+            f"{card.voxel_size_A:g}; allowed is a factor of {_RESAMPLE_LIMIT:g} between them: "
+            "reconstruct at the model's voxel size or train another model"
         )
     return resample(degraded, voxel_size_A=card.voxel_size_A)
 

@@ -11,7 +11,7 @@ from picotome.configs.schema import ScoringConfig, TracingConfig
 from picotome.datasets.pairs import elements_of
 from picotome.datasets.store import read_pair
 from picotome.recon.normalise import tomogram_scale
-from picotome.records import Score
+from picotome.records import Score, Tomogram, Trace
 from picotome.trace.scoring import score_trace
 from picotome.trace.tracing import trace_tomogram
 from picotome.train.apply import repair_with
@@ -50,7 +50,7 @@ def validate(
         repaired = repair_with(network, pair.degraded)
         scale = tomogram_scale(pair.degraded.volume)
         losses.append(float(np.mean(((repaired.volume - pair.ideal.volume) / scale) ** 2)))
-        trace = trace_tomogram(repaired, elements=elements_of(pair.specimen), config=tracing)
+        trace = _trace(repaired, elements_of(pair.specimen), tracing)
         scores.append(score_trace(trace, pair.specimen, config=scoring))
     return {"validation_loss": float(np.mean(losses)), **mean_scores(scores)}
 
@@ -65,3 +65,12 @@ def mean_scores(scores: Sequence[Score]) -> dict[str, float]:
         "precision": float(np.mean([score.precision if score.n_found else 0.0 for score in scores])),
         "ospa_pm": float(np.mean([ospa_pm(score) for score in scores])),
     }
+
+
+def _trace(repaired: Tomogram, elements: Sequence[str], tracing: TracingConfig) -> Trace:
+    """Trace; a volume without peaks, which a young network may make, has no atoms and must not end the training."""
+    try:
+        return trace_tomogram(repaired, elements=elements, config=tracing)
+    except ValueError:
+        nothing = np.zeros(0)
+        return Trace(np.zeros((0, 3)), nothing, np.zeros(0, dtype=np.int64), nothing)
