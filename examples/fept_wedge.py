@@ -1,7 +1,7 @@
 """What a missing wedge of 80° costs: FePt, reconstructed and traced from all tilts and from a part of them.
 
-The data are the FePt teaching series of the GENFIRE workshop (apryor6/FeT2017-GENFIRE-Workshop on GitHub), as
-one NPZ file with the arrays ``full`` (37 tilts, −90 to 90°), ``tilt_deg``, ``wedge`` (21 tilts, −50 to 50°) and
+The data are the FePt teaching series of the GENFIRE workshop (GitHub: apryor6/FeT2017-GENFIRE-Workshop), as
+one NPZ with the arrays ``full`` (37 tilts, −90 to 90°), ``tilt_deg``, ``wedge`` (21 tilts, −50 to 50°) and
 ``wedge_tilt_deg``. Their source states neither pixel size, nor tilt axis, nor the sign of the tilts:
 
 * The tilt axis is found from the images: projected onto it, all images of a series are the same.
@@ -18,11 +18,13 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
 from picotome.configs.schema import ReconstructionConfig, TracingConfig
 from picotome.datasets.foreign import TILT_AXES, import_series, profile_change
+from picotome.geometry import A_to_index, axis_A
 from picotome.recon.solvers import reconstruct
 from picotome.records import TiltSeries, Tomogram, Trace
 from picotome.trace.matching import match_translated
@@ -76,10 +78,11 @@ def find_tilt_axis(path: Path, *, pixel_size_A: float) -> str:
 
 def describe(name: str, series: TiltSeries, trace: Trace) -> None:
     neighbour_A = cKDTree(trace.positions_A).query(trace.positions_A, k=2)[0][:, 1]
+    n_atoms, median_A = len(trace.positions_A), float(np.median(neighbour_A))
     tilts = f"{len(series.tilt_deg)} tilts {series.tilt_deg.min():g} to {series.tilt_deg.max():g}°"
     print(
-        f"{name} ({tilts}): {len(trace.positions_A)} atoms, nearest neighbours {np.median(neighbour_A):.2f} Å = "
-        f"{np.median(neighbour_A) / series.pixel_size_A:.2f} pixels"
+        f"{name} ({tilts}): {n_atoms} atoms, nearest neighbours {median_A:.2f} Å "
+        f"({median_A / series.pixel_size_A:.2f} pixels)"
     )
 
 
@@ -103,43 +106,39 @@ def compare(full: Trace, wedge: Trace, *, pixel_size_A: float) -> None:
 
 
 def draw(path: Path, tomograms: dict[str, Tomogram], traces: dict[str, Trace]) -> None:
-    """Slices through the brightest atom near the middle of the full tomogram, with the atoms found near them."""
+    """Slices through the atom nearest to the middle of the particle, with the atoms found near each slice."""
     positions_A = traces["full"].positions_A
-    centre_A = positions_A.mean(axis=0)
-    through_A = positions_A[np.argmin(np.linalg.norm(positions_A - centre_A, axis=1))]
+    through_A = positions_A[np.argmin(np.linalg.norm(positions_A - positions_A.mean(axis=0), axis=1))]
     figure = Figure(figsize=(10.5, 7.2), layout="constrained")
     grid = figure.subplots(2, 3)
     for row, (name, tomogram) in enumerate(tomograms.items()):
-        voxel_A = tomogram.voxel_size_A
-        centre = np.array(tomogram.volume.shape) // 2
-        index = np.round(through_A / voxel_A).astype(int) + centre
         for column, (across, up, axis) in enumerate(((0, 1, 2), (0, 2, 1), (1, 2, 0))):
             axes = grid[row, column]
-            plane = tomogram.volume.take(index[axis], axis=axis)
-            lower = [(-centre[i] - 0.5) * voxel_A for i in (across, up)]
-            upper = [
-                low + tomogram.volume.shape[i] * voxel_A for low, i in zip(lower, (across, up), strict=True)
-            ]
-            axes.imshow(
-                plane.T,
-                origin="lower",
-                cmap="gray",
-                vmin=0,
-                vmax=np.percentile(tomogram.volume, 99.9),
-                extent=(lower[0], upper[0], lower[1], upper[1]),
-            )
+            draw_slice(axes, tomogram, through_A, across=across, up=up, axis=axis)
             atoms_A = traces[name].positions_A
-            near = np.abs(atoms_A[:, axis] - through_A[axis]) < 0.6
-            axes.plot(
-                *atoms_A[near][:, [across, up]].T, "o", markerfacecolor="none", color="#56B4E9", markersize=9
-            )
-            axes.set(
-                xlabel=f"{'xyz'[across]} (Å)",
-                ylabel=f"{'xyz'[up]} (Å)",
-                title=f"{name}: {'xyz'[across]}{'xyz'[up]} plane",
-            )
+            near_A = atoms_A[np.abs(atoms_A[:, axis] - through_A[axis]) < 0.6]
+            axes.plot(near_A[:, across], near_A[:, up], "o", mfc="none", color="#56B4E9", markersize=9)
+            axes.set_title(f"{name}: {'xyz'[across]}{'xyz'[up]} plane")
+            axes.set(xlabel=f"{'xyz'[across]} (Å)", ylabel=f"{'xyz'[up]} (Å)")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
+
+
+def draw_slice(
+    axes: Axes, tomogram: Tomogram, through_A: np.ndarray, *, across: int, up: int, axis: int
+) -> None:
+    volume, voxel_A = tomogram.volume, tomogram.voxel_size_A
+    index = int(np.round(A_to_index(through_A, volume.shape, voxel_A))[axis])
+    left_A, right_A = (axis_A(volume.shape[across], voxel_A)[[0, -1]] + [-voxel_A / 2, voxel_A / 2]).tolist()
+    low_A, high_A = (axis_A(volume.shape[up], voxel_A)[[0, -1]] + [-voxel_A / 2, voxel_A / 2]).tolist()
+    axes.imshow(
+        volume.take(index, axis=axis).T,
+        origin="lower",
+        cmap="gray",
+        vmin=0.0,
+        vmax=float(np.percentile(volume, 99.9)),
+        extent=(left_A, right_A, low_A, high_A),
+    )
 
 
 if __name__ == "__main__":

@@ -148,11 +148,11 @@ class LinearConfig(Section):
 class AbtemConfig(Section):
     """The wave engines: abTEM's PRISM and plain multislice."""
 
-    sampling_A: float = Field(0.066, gt=0.005, le=0.2, description="largest pixel of the wave function, Å")
+    sampling_A: float = Field(0.068, gt=0.005, le=0.2, description="largest pixel of the wave function, Å")
     slice_thickness_A: float = Field(2.0, gt=0.1, le=10, description="thickness of a potential slice, Å")
     prism_window_A: float = Field(6.8, ge=4, description="smallest width of the interpolated PRISM probe, Å")
-    scan_step_A: float = Field(0.2, gt=0.02, le=1, description="largest step of the probe before binning, Å")
-    vacuum_A: float = Field(3.0, ge=1, description="empty space around the atoms in the periodic cell, Å")
+    scan_step_A: float = Field(0.28, gt=0.02, le=1, description="largest step of the probe before binning, Å")
+    vacuum_A: float = Field(1.5, ge=1, description="empty space around the atoms in the periodic cell, Å")
     n_frozen_phonons: int = Field(0, ge=0, le=1000, description="configurations averaged; 0: atoms at rest")
     phonon_rms_A: float = Field(0.07, ge=0, le=0.5, description="thermal displacement, rms per axis, Å")
 

@@ -139,6 +139,8 @@ def _advise_axis(images: Array) -> str:
 
 
 def _only_stack(file: ForeignFile) -> str:
+    if len(file.shapes) == 1:
+        return next(iter(file.shapes))
     stacks = [name for name, shape in file.shapes.items() if len(shape) == 3]
     if len(stacks) == 1:
         return stacks[0]

@@ -130,26 +130,29 @@ def _open_tiff(path: Path) -> Iterator[ForeignFile]:
 @contextmanager
 def _open_numpy(path: Path) -> Iterator[ForeignFile]:
     import zipfile
+    import zlib
 
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} is truncated, no NumPy file, or holds pickled objects, which are never loaded: {error}"
-        ) from error
-    if isinstance(loaded, np.ndarray):
-        yield _single(path, loaded, counts_images=None)
-        return
-    with loaded:
+    # Opened here, because np.load leaves open what it cannot read.
+    with path.open("rb") as handle:
+        try:
+            loaded = np.load(handle, allow_pickle=False)
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{path} is truncated, no NumPy file, or holds pickled objects (never loaded): {error}"
+            ) from error
+        if isinstance(loaded, np.ndarray):
+            yield _single(path, loaded, counts_images=None)
+            return
 
         def load(name: str) -> Array:
             try:
                 array: Array = loaded[name]
-            except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-                raise ValueError(f"{name} in {path} is damaged or holds pickled objects: {error}") from error
+            except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                raise ValueError(f"{name} in {path} is damaged: {error}") from error
             return array
 
-        yield ForeignFile(path=path, shapes=_npz_shapes(path), load=load)
+        with loaded:
+            yield ForeignFile(path=path, shapes=_npz_shapes(path), load=load)
 
 
 def _npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:

@@ -8,11 +8,9 @@ anywhere: nothing is ever shifted by half a step. Pixels outside the cell are ze
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +19,8 @@ from numpy.typing import NDArray
 from picotome.configs.schema import OpticsConfig, VolumeConfig
 from picotome.geometry import axis_A
 from picotome.records import Specimen
+from picotome.simgen.cells import Axis, Cell, downsample_angle_mrad, plan_cells
 from picotome.simgen.pose import pose_atoms
-from picotome.units import wavelength_A
 
 if TYPE_CHECKING:
     import abtem
@@ -35,43 +33,8 @@ _WAVES_PER_BATCH = 16
 # multislice propagates them all.
 _PRISM_TILE = 10
 _MULTISLICE_TILE = 4
-# Above and below the atoms.
-_MARGIN_Z_A = 1.0
 
-Scan = Callable[["_Cell", "SliceTransmission", OpticsConfig], NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """One side of the periodic cell: `interpolation` windows, each of `n_window` fine grid points."""
-
-    window_A: float
-    n_window: int
-    interpolation: int
-    n_scan: int
-
-    @property
-    def length_A(self) -> float:
-        return self.window_A * self.interpolation
-
-    @property
-    def gpts(self) -> int:
-        return self.n_window * self.interpolation
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """The periodic cell of one image; `centre_A` is the position in the image's frame of its middle."""
-
-    x: _Axis
-    y: _Axis
-    depth_A: float
-    n_slices: int
-    centre_A: NDArray[Any]
-
-    @property
-    def size_A(self) -> NDArray[Any]:
-        return np.array([self.x.length_A, self.y.length_A, self.depth_A])
+Scan = Callable[[Cell, "SliceTransmission", OpticsConfig], NDArray[Any]]
 
 
 def image_prism(
@@ -131,7 +94,7 @@ def image_multislice(
 
 def _image_series(
     scan: Scan,
-    cells: list[_Cell],
+    cells: list[Cell],
     specimen: Specimen,
     posed_A: NDArray[Any],
     *,
@@ -152,7 +115,7 @@ def _image_series(
 
 def _mean_over_phonons(
     scan: Scan,
-    cell: _Cell,
+    cell: Cell,
     atomic_numbers: NDArray[Any],
     atoms_A: NDArray[Any],
     *,
@@ -170,70 +133,8 @@ def _mean_over_phonons(
     return mean
 
 
-def plan_cells(posed_A: NDArray[Any], *, optics: OpticsConfig, windowed: bool) -> list[_Cell]:
-    """Choose a cell for each image of a series.
-
-    The PRISM window, and with it the angular grid of the detector, is square and the same in all images:
-    otherwise the brightness would jump from image to image. The number of windows follows the projected
-    extent. Without windows every image has the cell of the widest one, for the same reason.
-    """
-    settings = optics.abtem
-    extents_A = np.ptp(posed_A, axis=1)
-    centres_A = 0.5 * (posed_A.max(axis=1) + posed_A.min(axis=1))
-    lengths_A = extents_A[:, :2] + 2.0 * settings.vacuum_A
-    windows_A = [float(length_A) for length_A in lengths_A.max(axis=0)]
-    if windowed:
-        windows_A = 2 * [_choose_window_A(windows_A, optics.abtem.prism_window_A)]
-    cells = []
-    for extent_A, length_A, centre_A in zip(extents_A, lengths_A, centres_A, strict=True):
-        x, y = (_plan_axis(float(length_A[axis]), windows_A[axis], optics) for axis in (0, 1))
-        depth_A = float(extent_A[2]) + 2.0 * _MARGIN_Z_A
-        n_slices = math.ceil(depth_A / settings.slice_thickness_A)
-        cells.append(_Cell(x=x, y=y, depth_A=depth_A, n_slices=n_slices, centre_A=centre_A))
-    return cells
-
-
-def _choose_window_A(lengths_A: list[float], smallest_A: float) -> float:
-    """Return the square window that makes the widest image cheapest: time ~ cell area × window area."""
-    candidates_A = [smallest_A]
-    for length_A in lengths_A:
-        candidates_A += [length_A / n for n in range(1, int(length_A / smallest_A) + 1)]
-
-    def cost(window_A: float) -> float:
-        return window_A**4 * math.prod(_n_windows(length_A, window_A) for length_A in lengths_A)
-
-    return min(candidates_A, key=cost)
-
-
-def _n_windows(length_A: float, window_A: float) -> int:
-    return max(1, math.ceil(length_A / window_A - 1e-6))
-
-
-def _plan_axis(length_A: float, window_A: float, optics: OpticsConfig) -> _Axis:
-    n_windows = _n_windows(length_A, window_A)
-    return _Axis(
-        window_A=window_A,
-        n_window=fast_size(math.ceil(window_A / optics.abtem.sampling_A - 1e-6)),
-        interpolation=n_windows,
-        n_scan=math.ceil(n_windows * window_A / optics.abtem.scan_step_A),
-    )
-
-
-def fast_size(n: int) -> int:
-    """Smallest even number from n up that FFTW transforms fast: 2^a 3^b 5^c 7^d, times 1, 11 or 13."""
-    n += n % 2
-    while True:
-        rest = n
-        for factor in (2, 3, 5, 7):
-            while rest % factor == 0:
-                rest //= factor
-        if rest in (1, 11, 13):
-            return n
-        n += 2
-
-
 def _transmission(
-    cell: _Cell, atomic_numbers: NDArray[Any], atoms_A: NDArray[Any], optics: OpticsConfig
+    cell: Cell, atomic_numbers: NDArray[Any], atoms_A: NDArray[Any], optics: OpticsConfig
 ) -> SliceTransmission:
     from ase.data import chemical_symbols
 
@@ -249,7 +150,7 @@ def _transmission(
     )
 
 
-def _scan_prism(cell: _Cell, potential: SliceTransmission, optics: OpticsConfig) -> NDArray[Any]:
+def _scan_prism(cell: Cell, potential: SliceTransmission, optics: OpticsConfig) -> NDArray[Any]:
     import abtem
 
     matrix = abtem.SMatrix(
@@ -258,7 +159,7 @@ def _scan_prism(cell: _Cell, potential: SliceTransmission, optics: OpticsConfig)
         potential=potential,
         interpolation=(cell.x.interpolation, cell.y.interpolation),
         # A number is allowed, though abTEM's annotation forgets it.
-        downsample=_downsample_angle_mrad(cell, optics),  # type: ignore[arg-type]
+        downsample=downsample_angle_mrad(cell, optics),  # type: ignore[arg-type]
     ).build(lazy=False, max_batch=_WAVES_PER_BATCH)
     ctf = abtem.CTF(
         semiangle_cutoff=optics.convergence_mrad, energy=optics.beam_energy_eV, defocus=0.5 * cell.depth_A
@@ -271,19 +172,7 @@ def _scan_prism(cell: _Cell, potential: SliceTransmission, optics: OpticsConfig)
     return scanned
 
 
-def _downsample_angle_mrad(cell: _Cell, optics: OpticsConfig) -> float:
-    """Return an angle that abTEM rounds to a grid whose windows hold the detector and transform fast.
-
-    abTEM takes 2 ceil(angle / step) + 1 points, makes the number even, and rounds it up to whole windows.
-    """
-    step_mrad = wavelength_A(optics.beam_energy_eV) / cell.x.window_A * 1e3
-    n_window = fast_size(math.floor(2.0 * optics.detector_outer_mrad / step_mrad) + 2)
-    interpolated = max(cell.x.interpolation, cell.y.interpolation) > 1
-    # A hundredth of a step less, so that rounding errors do not reach the next integer.
-    return (0.5 * n_window - (0.51 if interpolated else 1.01)) * step_mrad
-
-
-def _tiles(cell: _Cell, edge: int) -> Iterator[tuple[slice, slice, abtem.GridScan]]:
+def _tiles(cell: Cell, edge: int) -> Iterator[tuple[slice, slice, abtem.GridScan]]:
     import abtem
 
     step_x, step_y = cell.x.length_A / cell.x.n_scan, cell.y.length_A / cell.y.n_scan
@@ -299,7 +188,7 @@ def _tiles(cell: _Cell, edge: int) -> Iterator[tuple[slice, slice, abtem.GridSca
             yield slice(i, i_end), slice(j, j_end), grid
 
 
-def _scan_multislice(cell: _Cell, potential: SliceTransmission, optics: OpticsConfig) -> NDArray[Any]:
+def _scan_multislice(cell: Cell, potential: SliceTransmission, optics: OpticsConfig) -> NDArray[Any]:
     import abtem
 
     probe = abtem.Probe(
@@ -326,7 +215,7 @@ def _detector(optics: OpticsConfig) -> abtem.AnnularDetector:
 
 
 def resample_scan(
-    scanned: NDArray[Any], cell: _Cell, *, volume: VolumeConfig, source_size_A: float
+    scanned: NDArray[Any], cell: Cell, *, volume: VolumeConfig, source_size_A: float
 ) -> NDArray[Any]:
     """Blur a periodic scan by the source, integrate it over pixels and read it at the pixels' centres.
 
@@ -347,7 +236,7 @@ def resample_scan(
 
 
 def _resampling_matrix(
-    axis: _Axis, centre_A: float, *, volume: VolumeConfig, source_size_A: float
+    axis: Axis, centre_A: float, *, volume: VolumeConfig, source_size_A: float
 ) -> NDArray[Any]:
     """(n_voxels, n_scan) real matrix from the samples along one side of the cell to the pixels."""
     pixels_A = axis_A(volume.n_voxels, volume.voxel_size_A)

@@ -19,6 +19,7 @@ from picotome.geometry import axis_A
 from picotome.records import Specimen
 from picotome.simgen.brightness import atom_image, cross_section_A2
 from picotome.simgen.pose import pose_atoms
+from picotome.units import wavelength_A
 
 _RADIUS_A = 5.0
 _N_GAUSSIANS = 4
@@ -142,7 +143,9 @@ def _fit_peak(
         weights /= weights.sum()
         return weights, area * (shapes @ weights - target) * scale
 
-    narrowest = np.hypot(source_size_A, 0.25 * wavelength_ratio_A(beam_energy_eV, convergence_mrad))
+    # A quarter of λ/α is about the sigma of the Airy disc.
+    probe_A = 0.25 * wavelength_A(beam_energy_eV) / (convergence_mrad * 1e-3)
+    narrowest = np.hypot(source_size_A, probe_A)
     # A Gaussian whose weight has reached zero stays there, so start close together and far apart.
     low, high = np.log(0.02), np.log(_RADIUS_A)
     starts = [np.clip(np.log(narrowest * np.array(ratios)), low + 0.1, high - 0.1) for ratios in _STARTS]
@@ -152,13 +155,6 @@ def _fit_peak(
     fit = min(fits, key=lambda candidate: float(candidate.cost))
     order = np.argsort(fit.x)
     return solve(fit.x)[0][order], np.exp(fit.x)[order], float(np.linalg.norm(fit.fun))
-
-
-def wavelength_ratio_A(beam_energy_eV: float, convergence_mrad: float) -> float:
-    """λ/α in Å: the scale of the diffraction-limited probe."""
-    from picotome.units import wavelength_A
-
-    return wavelength_A(beam_energy_eV) / (convergence_mrad * 1e-3)
 
 
 def _render(atoms_A: NDArray[Any], axis_A: NDArray[Any], sigma_A: float) -> NDArray[Any]:

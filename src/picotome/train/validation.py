@@ -68,7 +68,7 @@ def mean_scores(scores: Sequence[Score]) -> dict[str, float]:
 
 
 def _trace(repaired: Tomogram, elements: Sequence[str], tracing: TracingConfig) -> Trace:
-    """Trace; a volume without peaks, which a young network may make, has no atoms and must not end the training."""
+    """Trace; a volume without peaks, as a young network may make, has no atoms and ends no training."""
     try:
         return trace_tomogram(repaired, elements=elements, config=tracing)
     except ValueError:
