@@ -153,7 +153,10 @@ def import_(
     pixel_size_A: Annotated[float | None, typer.Option("--pixel-size-A", help="Edge of a pixel, Å.")] = None,
     tilt_axis: Annotated[
         str | None,
-        typer.Option(help="Image axis that the tilt axis is parallel to, as stored: rows or columns."),
+        typer.Option(
+            help="Where the tilt axis lies in the images as stored: rows (along array axis 0, vertical on "
+            "screen; IMOD's stacks) or columns (along array axis 1, horizontal)."
+        ),,
     ] = None,
     key: Annotated[str | None, typer.Option(help="Array inside an NPZ, .mat or HDF5 file.")] = None,
     stack_axis: Annotated[
@@ -163,7 +166,7 @@ def import_(
 ) -> None:
     """Read somebody else's tilt series into picotome's frame (tilt axis along y, pixel n // 2 is the origin).
 
-    Example: picotome import stack.mrc --tilts stack.rawtlt --tilt-axis columns --out series.h5
+    Example: picotome import stack.mrc --tilts stack.rawtlt --tilt-axis rows --out series.h5
     """
     from picotome.datasets.stages import import_file
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 _MOST_LISTED = 20
+_NUMERIC = "iufbc"
+_MATLAB_NUMERIC = {
+    "double", "single", "logical", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -79,166 +83,131 @@ def open_foreign(path: Path) -> Iterator[ForeignFile]:
 
 
 @contextmanager
+def _decoding(what: str) -> Iterator[None]:
+    """Turn whatever a decoder raises on a broken file into one kind of error.
+
+    Everything is caught, because damaged bytes take decoders to places that nobody has listed: besides their
+    own errors they raise ZeroDivisionError, AssertionError, tokenize.TokenError and more.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{what}: {reason}") from error
+
+
+@contextmanager
 def _open_mrc(path: Path) -> Iterator[ForeignFile]:
     import mrcfile
 
     # Permissive, because many programs write headers that are slightly wrong; what matters is checked below.
-    with warnings.catch_warnings():
+    with _decoding(f"{path} is truncated, or no MRC file"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            with mrcfile.open(path, permissive=True) as mrc:
-                array = None if mrc.data is None else np.array(mrc.data)
-                pixel = (float(mrc.voxel_size.x), float(mrc.voxel_size.y))
-        except (ValueError, OSError, EOFError, TypeError) as error:
-            raise ValueError(f"{path} is not a readable MRC file: {error}") from error
-    if array is None or array.size == 0:
-        raise ValueError(f"{path} is truncated, or no MRC file: its header announces more than it holds")
-    yield _single(path, array, header_pixel_A=pixel)
+        with mrcfile.open(path, permissive=True) as mrc:
+            if mrc.data is None or mrc.data.size == 0:
+                raise ValueError("its header announces more than it holds")
+            array = np.array(mrc.data)
+            pixel_A = (float(mrc.voxel_size.x), float(mrc.voxel_size.y))
+    yield _single(path, array, header_pixel_A=pixel_A)
 
 
 @contextmanager
 def _open_tiff(path: Path) -> Iterator[ForeignFile]:
-    import struct
-    import zlib
-
     import tifffile
 
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            series = tiff.series
-            if len({(s.shape, s.dtype) for s in series}) == 1 and len(series) > 1:
-                array = np.stack([s.asarray() for s in series])
-            elif len(series) == 1:
-                array = series[0].asarray()
-            else:
-                shapes = ", ".join(str(s.shape) for s in series)
-                raise ValueError(f"it holds images of different shapes: {shapes or 'none'}")
-    # tifffile decodes late: a broken page shows as whatever its decoder meets first.
-    except (
-        tifffile.TiffFileError,
-        ValueError,
-        OSError,
-        IndexError,
-        KeyError,
-        struct.error,
-        zlib.error,
-    ) as error:
-        raise ValueError(f"{path} is not a readable TIFF stack: {error}") from error
-    yield _single(path, array)
+    with _decoding(f"{path} is not a readable TIFF stack"), tifffile.TiffFile(path) as tiff:
+        shapes = [(series.shape, str(series.dtype)) for series in tiff.series]
+        if len(set(shapes)) != 1:
+            raise ValueError(f"it holds images of different shapes: {shapes or 'none'}")
+        arrays = [series.asarray() for series in tiff.series]
+    yield _single(path, np.stack(arrays) if len(arrays) > 1 else arrays[0])
 
 
 @contextmanager
 def _open_numpy(path: Path) -> Iterator[ForeignFile]:
-    import zipfile
-    import zlib
-
     # Opened here, because np.load leaves open what it cannot read.
     with path.open("rb") as handle:
-        try:
+        with _decoding(f"{path} is truncated, no NumPy file, or holds pickled objects (never loaded)"):
             loaded = np.load(handle, allow_pickle=False)
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"{path} is truncated, no NumPy file, or holds pickled objects (never loaded): {error}"
-            ) from error
         if isinstance(loaded, np.ndarray):
             yield _single(path, loaded, counts_images=None)
             return
 
         def load(name: str) -> Array:
-            try:
+            with _decoding(f"{name} in {path} is damaged"):
                 array: Array = loaded[name]
-            except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-                raise ValueError(f"{name} in {path} is damaged: {error}") from error
             return array
 
         with loaded:
-            yield ForeignFile(path=path, shapes=_npz_shapes(path), load=load)
+            with _decoding(f"{path} is damaged"):
+                shapes = _npz_shapes(path)
+            yield ForeignFile(path=path, shapes=shapes, load=load)
 
 
 def _npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Shapes from the headers alone; arrays of objects are left out, because they would need pickle."""
     import zipfile
 
+    formats = np.lib.format
     shapes: dict[str, tuple[int, ...]] = {}
     with zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
+            if not member.endswith(".npy"):
+                continue
             with archive.open(member) as stream:
-                try:
-                    version = np.lib.format.read_magic(stream)
-                    read_header = (
-                        np.lib.format.read_array_header_1_0
-                        if version == (1, 0)
-                        else np.lib.format.read_array_header_2_0
-                    )
-                    shape, _, dtype = read_header(stream)
-                except ValueError:
-                    continue
-            if dtype.kind in "iufbc":
+                old = formats.read_magic(stream) == (1, 0)
+                read_header = formats.read_array_header_1_0 if old else formats.read_array_header_2_0
+                shape, _, dtype = read_header(stream)
+            if dtype.kind in _NUMERIC:
                 shapes[member.removesuffix(".npy")] = shape
     return shapes
 
 
 @contextmanager
 def _open_mat(path: Path) -> Iterator[ForeignFile]:
-    import zlib
-
     import h5py
-    from scipy.io import loadmat, matlab, whosmat
+    from scipy.io import loadmat, whosmat
 
     if h5py.is_hdf5(path):
         with _open_hdf5(path) as file:
             yield file
         return
-    try:
-        shapes = {name: shape for name, shape, kind in whosmat(path) if kind in _MAT_NUMERIC}
-    except (ValueError, OSError, TypeError, NotImplementedError, matlab.MatReadError, zlib.error) as error:
-        raise ValueError(f"{path} is not a readable MATLAB file: {error}") from error
+    with _decoding(f"{path} is not a readable MATLAB file"):
+        shapes = {name: shape for name, shape, kind in whosmat(path) if kind in _MATLAB_NUMERIC}
 
     def load(name: str) -> Array:
-        try:
+        with _decoding(f"{name} in {path} is damaged"):
             array: Array = np.asarray(loadmat(path, variable_names=[name])[name])
-        except (ValueError, OSError, TypeError, KeyError, matlab.MatReadError, zlib.error) as error:
-            raise ValueError(f"{name} in {path} is damaged: {error}") from error
         return array
 
     yield ForeignFile(path=path, shapes=shapes, load=load)
-
-
-_MAT_NUMERIC = {
-    "double", "single", "logical", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-}  # fmt: skip
 
 
 @contextmanager
 def _open_hdf5(path: Path) -> Iterator[ForeignFile]:
     import h5py
 
-    try:
+    with _decoding(f"{path} is not a readable HDF5 file (truncated, or another format)"):
         file = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(
-            f"{path} is not a readable HDF5 file (truncated, or another format): {error}"
-        ) from error
     with file:
         shapes: dict[str, tuple[int, ...]] = {}
 
-        def note(name: str, node: Any) -> None:
-            # Links to other files are not followed: visititems never comes through them.
-            if isinstance(node, h5py.Dataset) and node.dtype.kind in "iufbc" and node.shape is not None:
+        def note(name: str | bytes, node: Any) -> None:
+            # Links to other files are not followed: visititems never comes through them. A name that is no
+            # text (bytes) cannot be asked for.
+            if not isinstance(name, str):
+                return
+            if isinstance(node, h5py.Dataset) and node.dtype.kind in _NUMERIC and node.shape is not None:
                 shapes[name] = node.shape[::-1] if _is_matlab(node) else node.shape
 
         def load(name: str) -> Array:
-            try:
+            with _decoding(f"{name} in {path} is damaged"):
                 array: Array = file[name][()]
-            except (OSError, RuntimeError, KeyError, ValueError) as error:
-                raise ValueError(f"{name} in {path} is damaged: {error}") from error
-            # MATLAB 7.3 writes its column-major arrays with the axes reversed.
-            return array.T if _is_matlab(file[name]) else array
+                # MATLAB 7.3 writes its column-major arrays with the axes reversed.
+                return array.T if _is_matlab(file[name]) else array
 
-        try:
+        with _decoding(f"{path} is damaged"):
             file.visititems(note)
-        except (OSError, RuntimeError, KeyError) as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
         yield _WithoutSlash(path=path, shapes=shapes, load=load)
 
 

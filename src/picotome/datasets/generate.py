@@ -38,7 +38,7 @@ _MANIFEST_INTERVAL_S = 5.0
 _CONNECT_TIMEOUT_S = 10
 # One thread per library in a worker: the parallelism is over particles.
 _THREAD_KNOBS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-_ONE_THREAD = dict.fromkeys(_THREAD_KNOBS, "1")
+ONE_THREAD = dict.fromkeys(_THREAD_KNOBS, "1")
 
 Task = tuple[Split, int]
 
@@ -210,7 +210,7 @@ def _client(n_workers: int | None, scheduler_address: str | None, *, n_tasks: in
         return
     n_processes = min(n_workers or os.cpu_count() or 1, n_tasks)
     with (
-        _environment(_ONE_THREAD),
+        _environment(ONE_THREAD),
         LocalCluster(
             n_workers=n_processes, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
         ) as cluster,

@@ -216,7 +216,7 @@ def _failures(particles: Mapping[str, Any]) -> str:
     if not failed:
         return ""
     lines = "\n".join(f"{item.get('split')} {item.get('index')}: {item.get('error')}" for item in failed)
-    return f"<p class='failed'>{len(failed)} particles failed:</p><pre class='failed'>{escape(lines)}</pre>"
+    return f"<p class='failed'>Failed particles: {len(failed)}</p><pre class='failed'>{escape(lines)}</pre>"
 
 
 def _figure(title: str, path: Path, caption: str) -> str:

@@ -206,15 +206,29 @@ def _mark_beam(axes: Any) -> None:
     )  # fmt: skip
 
 
+def wedge_edges(tilt_deg: Array) -> list[tuple[float, float]]:
+    """Directions (k_x, k_z) of the first and the last image, between which the wedge lies; none if full.
+
+    An image at tilt θ measures the direction (cos θ, sin θ). A gap no wider than the steps is no wedge but
+    the seam of a full series.
+    """
+    tilts = np.sort(np.deg2rad(np.asarray(tilt_deg, dtype=np.float64)))
+    step = float(np.diff(tilts).max(initial=0.0))
+    if np.pi - (tilts[-1] - tilts[0]) <= 1.5 * step:
+        return []
+    return [(float(np.cos(tilt)), float(np.sin(tilt))) for tilt in (tilts[0], tilts[-1])]
+
+
 def _draw_wedge(axes: Any, tilt_deg: Array, reach: float) -> None:
-    first, last = float(tilt_deg.min()), float(tilt_deg.max())
-    if last - first >= 179.0:
+    edges = wedge_edges(tilt_deg)
+    if not edges:
         return
-    # An image at tilt θ measures the direction (cos θ, sin θ) of the plane (k_x, k_z).
-    for tilt in (first, last):
-        c, s = np.cos(np.deg2rad(tilt)), np.sin(np.deg2rad(tilt))
-        axes.plot([-2 * c, 2 * c], [-2 * s, 2 * s], color=SKY, linewidth=1.0, linestyle=(0, (5, 3)))
-    axes.text(0.0, 0.93 * reach, "wedge", color=SKY, ha="center", va="center", fontsize=8.5)
+    for k_x, k_z in edges:
+        axes.plot([-2 * k_x, 2 * k_x], [-2 * k_z, 2 * k_z], color=SKY, linewidth=1.0, linestyle=(0, (5, 3)))
+    middle = np.deg2rad((np.min(tilt_deg) + np.max(tilt_deg)) / 2 + 90.0)
+    at = np.array([np.cos(middle), np.sin(middle)])
+    at *= 0.93 * reach / np.abs(at).max()
+    axes.text(at[0], at[1], "wedge", color=SKY, ha="center", va="center", fontsize=8.5)
 
 
 def _half_steps(reach: float) -> Array:
