@@ -156,7 +156,7 @@ def import_(
         typer.Option(
             help="Where the tilt axis lies in the images as stored: rows (along array axis 0, vertical on "
             "screen; IMOD's stacks) or columns (along array axis 1, horizontal)."
-        ),,
+        ),
     ] = None,
     key: Annotated[str | None, typer.Option(help="Array inside an NPZ, .mat or HDF5 file.")] = None,
     stack_axis: Annotated[
