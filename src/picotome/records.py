@@ -60,8 +60,8 @@ class TiltSeries:
     engine
         What made the images: ``prism``, ``multislice``, ``linear`` or ``import``.
     truth
-        Geometry that the user does not know: ``tilt_error_deg`` (n_tilts, 3) small rotations about
-        x, y, z and ``shift_error_A`` (n_tilts, 2). Empty for imported series.
+        What the user does not know: ``tilt_error_deg`` (n_tilts, 3) small rotations about x, y, z,
+        ``shift_error_A`` (n_tilts, 2) and ``gain`` (n_tilts,). Empty for imported series.
     """
 
     images: Array

@@ -4,7 +4,13 @@ import pytest
 from picotome.configs.schema import AcquisitionConfig, OpticsConfig, VolumeConfig
 from picotome.geometry import axis_A
 from picotome.records import Specimen
-from picotome.simgen.acquisition import add_counting_noise, draw_dose, draw_geometry_errors, simulate_series
+from picotome.simgen.acquisition import (
+    add_counting_noise,
+    draw_dose,
+    draw_gain,
+    draw_geometry_errors,
+    simulate_series,
+)
 
 VOLUME = VolumeConfig(n_voxels=48, voxel_size_A=0.4)
 OPTICS = OpticsConfig()
@@ -145,3 +151,13 @@ def test_impossible_specimens_are_refused(engine, positions_A, message):
 def test_unknown_engine_is_refused():
     with pytest.raises(ValueError, match="engine is 'kirkland'"):
         series(engine="kirkland")
+
+
+def test_gain_changes_brightness_from_image_to_image_and_is_recorded():
+    plain, uneven = series(), series(gain_rms=0.1)
+    ratio = uneven.images.sum(axis=(1, 2)) / plain.images.sum(axis=(1, 2))
+    np.testing.assert_allclose(ratio, uneven.truth["gain"], rtol=1e-5)
+    assert ratio.std() > 0.01
+    np.testing.assert_array_equal(plain.truth["gain"], 1.0)
+    many = draw_gain(AcquisitionConfig(n_tilts=1000, gain_rms=0.1), np.random.default_rng(3))
+    np.testing.assert_allclose(np.log(many).std(), 0.1, rtol=0.1)

@@ -203,6 +203,9 @@ class AcquisitionConfig(Section):
     )
     tilt_error_rms_deg: float = Field(0.0, ge=0, le=5, description="unknown rotation about each axis, rms, °")
     shift_error_rms_A: float = Field(0.0, ge=0, le=5, description="unknown shift along x and y, rms, Å")
+    gain_rms: float = Field(
+        0.0, ge=0, le=0.5, description="relative change of brightness from image to image, rms"
+    )
     background: Range = Field(
         (0.0, 0.0), description="uniform background as a fraction of the brightest pixel"
     )

@@ -43,8 +43,8 @@ def simulate_series(
     Returns
     -------
     series
-        Images in detected per incident electrons; `truth` holds ``tilt_error_deg`` (n, 3) and
-        ``shift_error_A`` (n, 2).
+        Images in detected per incident electrons; `truth` holds ``tilt_error_deg`` (n, 3),
+        ``shift_error_A`` (n, 2) and ``gain`` (n,).
 
     Raises
     ------
@@ -68,6 +68,8 @@ def simulate_series(
     dose_e_per_A2 = draw_dose(acquisition, rng)
     background = float(rng.uniform(*acquisition.background))
     images = images + np.float32(background * float(images.max()))
+    gain = draw_gain(acquisition, stream(seed, index, "gain"))
+    images = images * gain[:, None, None].astype(np.float32)
     if dose_e_per_A2 is not None:
         images = add_counting_noise(
             images,
@@ -81,7 +83,7 @@ def simulate_series(
         pixel_size_A=volume.voxel_size_A,
         dose_e_per_A2=dose_e_per_A2,
         engine=engine,
-        truth={"tilt_error_deg": tilt_error_deg, "shift_error_A": shift_error_A},
+        truth={"tilt_error_deg": tilt_error_deg, "shift_error_A": shift_error_A, "gain": gain},
     )
 
 
@@ -92,6 +94,15 @@ def draw_geometry_errors(
     tilt_error_deg = rng.normal(size=(acquisition.n_tilts, 3)) * acquisition.tilt_error_rms_deg
     shift_error_A = rng.normal(size=(acquisition.n_tilts, 2)) * acquisition.shift_error_rms_A
     return tilt_error_deg, shift_error_A
+
+
+def draw_gain(acquisition: AcquisitionConfig, rng: np.random.Generator) -> NDArray[Any]:
+    """Draw the unknown relative brightness (n,) of each image: beam current, and channelling on zone axes.
+
+    Log-normal, so that it stays positive.
+    """
+    gain: NDArray[Any] = np.exp(rng.normal(size=acquisition.n_tilts) * acquisition.gain_rms)
+    return gain
 
 
 def draw_dose(acquisition: AcquisitionConfig, rng: np.random.Generator) -> float | None:
