@@ -53,6 +53,7 @@ def terminal_progress() -> Iterator[Track]:
 
 def _line_printer(interval_s: float = 15.0) -> Track:
     begun: dict[str, float] = {}
+    first: dict[str, int] = {}
     last: dict[str, float] = {}
 
     def track(task: str, done: int, total: int) -> None:
@@ -62,7 +63,9 @@ def _line_printer(interval_s: float = 15.0) -> Track:
             return
         last[task] = now
         elapsed = now - begun[task]
-        left = f", about {elapsed * (total - done) / done:.0f} s left" if 0 < done < total else ""
+        advanced = done - first.setdefault(task, done)
+        waiting = advanced > 0 and done < total
+        left = f", about {elapsed * (total - done) / advanced:.0f} s left" if waiting else ""
         sys.stderr.write(f"{task}: {done}/{total} after {elapsed:.0f} s{left}\n")
         sys.stderr.flush()
 

@@ -95,6 +95,8 @@ def generate(
         else:
             waiting.append(task)
         track("checking files", done, len(wanted))
+    # The slow ones first: what is left at the end then finishes together.
+    waiting.sort(key=lambda task: _progress_name(recipe, task) is None)
     if waiting:
         with _client(n_workers, scheduler_address, n_tasks=len(waiting)) as client:
             _run(client, recipe, folder, waiting, entries, track)

@@ -17,6 +17,8 @@ from picotome.configs.schema import NetworkConfig
 N_VOXELS_MULTIPLE = 16
 """The U-Net halves its input four times."""
 
+_SLOPE = 0.1
+
 
 class RepairNet(nn.Module):
     """A U-Net that predicts what to add to its input.
@@ -33,19 +35,30 @@ class RepairNet(nn.Module):
             in_channels=1,
             out_channels=1,
             features=config.channels,
-            act=("LeakyReLU", {"negative_slope": 0.1, "inplace": True}),
+            act=("LeakyReLU", {"negative_slope": _SLOPE, "inplace": True}),
             norm=None,  # type: ignore[arg-type]
             upsample="nontrainable",
         )
-        # Start as the identity: the first step already sees a tomogram, not noise.
-        last = self.unet.final_conv
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        _initialise(self.unet)
 
     def forward(self, degraded: Tensor) -> Tensor:
         """Repair normalised tomograms."""
         repaired: Tensor = degraded + self.unet(degraded)
         return repaired
+
+
+def _initialise(unet: nn.Module) -> None:
+    """Keep the variance from layer to layer, which no normalisation does here, and start as the identity.
+
+    He et al., ICCV 2015, doi:10.1109/ICCV.2015.123.
+    """
+    for module in unet.modules():
+        if isinstance(module, nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, a=_SLOPE, nonlinearity="leaky_relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    last = unet.final_conv
+    nn.init.zeros_(last.weight)  # type: ignore[arg-type,union-attr]
 
 
 def build_network(config: NetworkConfig) -> RepairNet:
