@@ -14,8 +14,9 @@ from picotome import __version__
 from picotome.configs.loading import recipe_to_yaml
 from picotome.configs.schema import Recipe
 from picotome.datasets.generate import generate
-from picotome.datasets.manifest import Entry, write_text_atomically
+from picotome.datasets.manifest import Entry
 from picotome.datasets.pairs import SPLITS, elements_of, versions
+from picotome.datasets.safe_write import write_text
 from picotome.datasets.store import read_pair, read_provenance, write_records
 from picotome.progress import Track, silent
 from picotome.records import Pair, Score, Tomogram, Trace
@@ -100,7 +101,7 @@ def run(
     from picotome.report.run_report import write_run_report
 
     out.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(out / "recipe.yaml", recipe_to_yaml(recipe))
+    write_text(out / "recipe.yaml", recipe_to_yaml(recipe))
     timings_s: dict[str, float] = {}
 
     with _timed(timings_s, "generate"):
@@ -131,7 +132,7 @@ def run(
     summary = summarise(recipe, held_out, entries, trained, timings_s)
     with _timed(timings_s, "report"):
         report = write_run_report(out, summary=summary, held_out=held_out, history=trained.history)
-    write_text_atomically(out / "summary.json", json.dumps(summary, indent=1, allow_nan=False))
+    write_text(out / "summary.json", json.dumps(summary, indent=1, allow_nan=False))
     return RunResult(summary=summary, report=report, failed=failed)
 
 

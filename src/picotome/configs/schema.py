@@ -33,7 +33,7 @@ def _ordered(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
-def _ascending_symbol(value: str) -> str:
+def _known_symbol(value: str) -> str:
     from ase.data import atomic_numbers
 
     if value not in atomic_numbers or value == "X":
@@ -42,7 +42,7 @@ def _ascending_symbol(value: str) -> str:
 
 
 Range = Annotated[tuple[float, float], BeforeValidator(_as_range), AfterValidator(_ordered)]
-Symbol = Annotated[str, AfterValidator(_ascending_symbol)]
+Symbol = Annotated[str, AfterValidator(_known_symbol)]
 
 
 class Section(BaseModel):

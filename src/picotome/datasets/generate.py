@@ -15,13 +15,7 @@ from typing import Any
 
 from picotome.configs.loading import recipe_to_yaml
 from picotome.configs.schema import Recipe
-from picotome.datasets.manifest import (
-    MANIFEST_NAME,
-    Entry,
-    read_manifest,
-    write_manifest,
-    write_text_atomically,
-)
+from picotome.datasets.manifest import MANIFEST_NAME, Entry, read_manifest, write_manifest
 from picotome.datasets.pairs import (
     Split,
     n_particles,
@@ -30,7 +24,8 @@ from picotome.datasets.pairs import (
     particle_plan,
     write_particle,
 )
-from picotome.datasets.store import is_intact
+from picotome.datasets.safe_write import write_text
+from picotome.datasets.store import is_intact, read_provenance
 from picotome.progress import Track, silent
 
 _TILT_TOPIC = "picotome-tilts"
@@ -80,7 +75,7 @@ def generate(
         If the scheduler cannot be reached.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(folder / "recipe.yaml", recipe_to_yaml(recipe))
+    write_text(folder / "recipe.yaml", recipe_to_yaml(recipe))
     wanted: list[Task] = [(split, index) for split in splits for index in range(n_particles(recipe, split))]
     known = _known_entries(folder)
     # Entries of these splits are made anew: a particle may have failed, or belong to an earlier recipe.
@@ -89,9 +84,7 @@ def generate(
     for done, task in enumerate(wanted, start=1):
         path = pair_path(folder, *task)
         if is_intact(path, identity=pair_identity(recipe, *task)):
-            entries[task] = (
-                known[task] if task in known and known[task].status == "done" else _adopt(path, task, folder)
-            )
+            entries[task] = _finished(path, task, known.get(task))
         else:
             waiting.append(task)
         track("checking files", done, len(wanted))
@@ -117,17 +110,16 @@ def _run(
 
     if slow:
         client.subscribe_topic(_TILT_TOPIC, show_tilts)
-    shared = client.scatter(recipe, broadcast=True)
     futures = {
-        client.submit(_work, shared, str(folder.resolve()), task, names[task], pure=False, retries=2): task
+        client.submit(_work, recipe, str(folder.resolve()), task, names[task], pure=False, retries=2): task
         for task in waiting
     }
     written = time.monotonic()
     for done, future in enumerate(as_completed(futures, loop=client.loop), start=1):
         task = futures[future]
-        # A worker that dies takes the particle with it; whatever raised inside came back as an entry.
-        entry = future.result() if future.status == "finished" else _failed(task, folder, future.exception())
-        entries[task] = entry
+        # Whatever raised inside came back as an entry; what did not come back at all died with its workers.
+        finished = future.status == "finished"
+        entries[task] = future.result() if finished else _failed(task, folder, _lost(future))
         future.release()
         track("particles", done, len(waiting))
         if time.monotonic() - written > _MANIFEST_INTERVAL_S:
@@ -174,14 +166,21 @@ def _failed(task: Task, folder: Path, error: BaseException | None) -> Entry:
     return Entry(split=task[0], index=task[1], file=_relative(task), status="failed", error=text)
 
 
-def _adopt(path: Path, task: Task, folder: Path) -> Entry:
-    """Make the entry of a finished file that the manifest does not list (a run was killed before)."""
-    from picotome.datasets.store import read_pair, read_provenance
+def _lost(future: Any) -> BaseException:
+    error = future.exception() if future.status == "error" else None
+    return error or RuntimeError("its workers were lost (memory or time limit, or by hand); run again")
 
-    n_atoms = len(read_pair(path).specimen.positions_A)
-    checksum = str(read_provenance(path)["sha256"])
+
+def _finished(path: Path, task: Task, known: Entry | None) -> Entry:
+    """Entry of an intact file; the manifest may not list it yet, if a run was killed."""
+    provenance = read_provenance(path)
+    checksum = str(provenance["sha256"])
+    if known is not None and known.sha256 == checksum:
+        return known
+    n_atoms = int(provenance["n_atoms"])
+    split, index = task
     return Entry(
-        split=task[0], index=task[1], file=_relative(task), status="done", sha256=checksum, n_atoms=n_atoms
+        split=split, index=index, file=_relative(task), status="done", sha256=checksum, n_atoms=n_atoms
     )
 
 
@@ -192,7 +191,11 @@ def _relative(task: Task) -> str:
 def _known_entries(folder: Path) -> dict[Task, Entry]:
     if not (folder / MANIFEST_NAME).is_file():
         return {}
-    return {(entry.split, entry.index): entry for entry in read_manifest(folder)}
+    try:
+        return {(entry.split, entry.index): entry for entry in read_manifest(folder)}
+    except ValueError:
+        # A damaged manifest is rebuilt from the files, which carry their own checksums.
+        return {}
 
 
 @contextmanager

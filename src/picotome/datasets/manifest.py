@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from picotome.datasets.pairs import Split
+from picotome.datasets.safe_write import write_text
 
 MANIFEST_NAME = "manifest.json"
 
@@ -41,9 +41,7 @@ class Entry:
 def write_manifest(folder: Path, entries: Iterable[Entry]) -> None:
     """Replace the manifest of a dataset as a whole, sorted by split and index."""
     rows = sorted((asdict(e) for e in entries), key=lambda row: (row["split"], row["index"]))
-    write_text_atomically(
-        folder / MANIFEST_NAME, json.dumps({"format_version": 1, "particles": rows}, indent=1)
-    )
+    write_text(folder / MANIFEST_NAME, json.dumps({"format_version": 1, "particles": rows}, indent=1))
 
 
 def read_manifest(folder: Path) -> list[Entry]:
@@ -67,17 +65,3 @@ def read_manifest(folder: Path) -> list[Entry]:
         raise ValueError(
             f"{path} is damaged ({error}); run `picotome generate` again to rebuild it"
         ) from error
-
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write a text file under a temporary name, then rename it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("w", encoding="utf-8") as handle:
-            handle.write(text)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -114,11 +114,11 @@ def pair_identity(recipe: Recipe, split: Split, index: int) -> str:
         "optics": recipe.optics.model_dump(mode="json"),
         "reconstruction": recipe.reconstruction.model_dump(mode="json"),
         "ideal": recipe.ideal.model_dump(mode="json"),
-        "versions": versions(_JUDGES),
+        "versions": versions(("picotome", *_JUDGES)),
         "format": FORMAT_VERSION,
     }
-    if config.kind == "file" and Path(config.path).is_file():
-        determines["file"] = hashlib.sha256(Path(config.path).read_bytes()).hexdigest()
+    if config.kind == "file" and Path(config.path).expanduser().is_file():
+        determines["file"] = hashlib.sha256(Path(config.path).expanduser().read_bytes()).hexdigest()
     return hashlib.sha256(json.dumps(determines, sort_keys=True).encode()).hexdigest()
 
 
@@ -144,6 +144,7 @@ def write_particle(
         "seed": recipe.seed,
         "split": split,
         "index": index,
+        "n_atoms": len(pair.specimen.positions_A),
         "engine": pair.series.engine,
         "versions": versions(("picotome", *_JUDGES)),
     }

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from picotome.configs.schema import FileSpecimen, Recipe, ReconstructionConfig, ScoringConfig, TracingConfig
 from picotome.datasets.foreign import import_series
-from picotome.datasets.manifest import write_text_atomically
 from picotome.datasets.pairs import versions
+from picotome.datasets.safe_write import safe_write, write_text
 from picotome.datasets.store import Record, read_records, write_records
 from picotome.progress import Track, silent
 from picotome.recon.solvers import reconstruct
@@ -31,6 +31,7 @@ _VERSIONED = ("picotome", "abtem", "ase", "h5py", "numpy", "scipy")
 
 def simulate_file(recipe: Recipe, *, out: Path, track: Track = silent) -> TiltSeries:
     """Image the recipe's first specimen and write specimen and series."""
+    check_out(out)
     specimen = build_specimen(recipe.specimens[0], volume=recipe.volume, rng=stream(recipe.seed, 0, "build"))
 
     def progress(done: int, total: int) -> None:
@@ -63,6 +64,7 @@ def import_file(
     flip_tilt: bool,
 ) -> TiltSeries:
     """Read somebody else's series and write it as ours; see `picotome.datasets.foreign.import_series`."""
+    check_out(out)
     series = import_series(
         file,
         tilts=tilts,
@@ -78,10 +80,13 @@ def import_file(
 
 def reconstruct_file(file: Path, *, out: Path, solver: str, n_iterations: int) -> Tomogram:
     """Reconstruct the series of a file; the specimen, where known, travels along."""
+    check_out(out)
     try:
         config = ReconstructionConfig.model_validate({"solver": solver, "n_iterations": n_iterations})
     except ValidationError as error:
-        raise ValueError(f"--solver is {solver!r}; allowed are sirt and wbp") from error
+        raise ValueError(
+            f"--solver is {solver!r} and --iterations {n_iterations}; {error.errors()[0]['msg']}"
+        ) from error
     records = read_records(file)
     series = pick(records, TiltSeries, file)
     tomogram = reconstruct(series, config=config)
@@ -97,6 +102,7 @@ def trace_file(
     file: Path, *, elements: Sequence[str], out: Path, name: str | None, min_distance_A: float
 ) -> Trace:
     """Trace a tomogram of a file and write the atoms as HDF5 or XYZ."""
+    check_out(out, (*HDF5_SUFFIXES, ".xyz"))
     try:
         config = TracingConfig.model_validate({"elements": tuple(elements), "min_distance_A": min_distance_A})
     except ValidationError as error:
@@ -124,16 +130,18 @@ def score_file(trace_path: Path, truth_path: Path, *, radius_A: float, out: Path
     trace = _read_trace(trace_path)
     score = score_trace(trace, _read_specimen(truth_path), config=config)
     if out is not None:
-        write_text_atomically(out, json.dumps(score_numbers(score), indent=1, allow_nan=False))
+        write_text(out, json.dumps(score_numbers(score), indent=1, allow_nan=False))
     return score
+
+
+def check_out(out: Path, suffixes: Sequence[str] = HDF5_SUFFIXES) -> None:
+    """Refuse a name that cannot be written before any long work starts."""
+    if out.suffix not in suffixes:
+        raise ValueError(f"--out is {str(out)!r}; allowed is a name that ends in {' or '.join(suffixes)}")
 
 
 def write_stage(out: Path, records: dict[str, Record], *, provenance: dict[str, Any]) -> None:
     """Write the records of a stage; `provenance` says where they come from."""
-    if out.suffix not in HDF5_SUFFIXES:
-        raise ValueError(
-            f"--out is {str(out)!r}; allowed is a name that ends in {' or '.join(HDF5_SUFFIXES)}"
-        )
     write_records(out, records, provenance={**provenance, "versions": versions(_VERSIONED)})
 
 
@@ -143,8 +151,8 @@ def _write_xyz(out: Path, trace: Trace) -> None:
 
     atoms = Atoms(numbers=trace.atomic_numbers, positions=trace.positions_A)
     atoms.set_array("intensity", trace.intensities)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write(out, atoms, format="extxyz")
+    with safe_write(out) as temporary:
+        write(temporary, atoms, format="extxyz")
 
 
 def pick(records: dict[str, Record], kind: type[Any], file: Path, names: Sequence[str] = ()) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
@@ -19,6 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from picotome.datasets.safe_write import safe_write
 from picotome.recon.normalise import tomogram_scale
 from picotome.records import Pair, Specimen, TiltSeries, Tomogram, Trace
 
@@ -47,25 +47,16 @@ def write_records(path: Path, records: Mapping[str, Record], *, provenance: Mapp
     str
         SHA-256 of the contents, also stored in the file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with h5py.File(temporary, "w", track_order=False) as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["format_version"] = FORMAT_VERSION
-            for key, value in sorted(provenance.items()):
-                file.attrs[key] = (
-                    value if isinstance(value, str | int | float) else json.dumps(value, sort_keys=True)
-                )
-            for name, record in records.items():
-                _write_record(file.create_group(name), record)
-            checksum = _checksum(file)
-            file.attrs["sha256"] = checksum
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with safe_write(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["format_version"] = FORMAT_VERSION
+        for key, value in sorted(provenance.items()):
+            plain = isinstance(value, str | int | float)
+            file.attrs[key] = value if plain else json.dumps(value, sort_keys=True)
+        for name, record in records.items():
+            _write_record(file.create_group(name), record)
+        checksum = _checksum(file)
+        file.attrs["sha256"] = checksum
     return checksum
 
 
@@ -117,7 +108,7 @@ def is_intact(path: Path, *, identity: str) -> bool:
         with open_checked(path) as file:
             _verify_checksum(file, path)
             return bool(file.attrs.get("identity") == identity)
-    except (ValueError, FileNotFoundError):
+    except (ValueError, OSError):
         return False
 
 
@@ -133,21 +124,26 @@ def open_checked(path: Path) -> Iterator[Any]:
             f"{path} is not a readable HDF5 file (truncated, or another format): {error}"
         ) from error
     with file:
-        if file.attrs.get("format") != FORMAT:
-            raise ValueError(
-                f"{path} is HDF5, but not a file of picotome; "
-                "read other people's tilt series with `picotome import`"
-            )
-        version = int(file.attrs["format_version"])
-        if version > FORMAT_VERSION:
-            raise ValueError(
-                f"{path} has format version {version}; this picotome reads up to "
-                f"{FORMAT_VERSION}: upgrade picotome"
-            )
         try:
+            _check_format(file, path)
             yield file
-        except (OSError, KeyError, RuntimeError) as error:
+        except (OSError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+            # What libhdf5 and numpy raise when bytes were altered.
             raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def _check_format(file: Any, path: Path) -> None:
+    if file.attrs.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} is HDF5, but not a file of picotome; "
+            "read other people's tilt series with `picotome import`"
+        )
+    version = int(file.attrs["format_version"])
+    if version > FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format version {version}; this picotome reads up to "
+            f"{FORMAT_VERSION}: upgrade picotome"
+        )
 
 
 def _write_record(group: Any, record: Record) -> None:
@@ -162,7 +158,7 @@ def _write_record(group: Any, record: Record) -> None:
                 _write_array(branch, key, np.asarray(array))
         elif value is not None:
             group.attrs[item.name] = value
-    if isinstance(record, Tomogram) and record.kind != "ideal":
+    if isinstance(record, Tomogram) and record.kind == "degraded":
         group.attrs["scale"] = tomogram_scale(record.volume)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from picotome.datasets.manifest import write_text_atomically
+from picotome.datasets.safe_write import write_text
 
 _MISSING = "–"
 # Title, key of the score, decimals.
@@ -127,7 +127,7 @@ def write_report(path: Path, *, summary: Mapping[str, Any], figures: Sequence[tu
         ),
         "</body></html>\n",
     ]
-    write_text_atomically(path, "\n".join(parts))
+    write_text(path, "\n".join(parts))
 
 
 def format_number(value: Any, decimals: int | None = None) -> str:

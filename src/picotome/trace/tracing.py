@@ -175,3 +175,16 @@ def _as_trace(fit: PeakFit, kept: Array, elements: Sequence[str]) -> Trace:
         atomic_numbers=assign_species(intensities[index], elements=elements),
         sigma_A=sigma_A[index],
     )
+
+
+def trace_or_nothing(tomogram: Tomogram, *, elements: Sequence[str], config: TracingConfig) -> Trace:
+    """Trace; a volume without peaks, as a young network may make, has no atoms and ends no run.
+
+    See `trace_tomogram`; its errors about the tomogram become an empty trace.
+    """
+    parse_elements(elements)
+    try:
+        return trace_tomogram(tomogram, elements=elements, config=config)
+    except ValueError:
+        nothing = np.zeros(0)
+        return Trace(np.zeros((0, 3)), nothing, np.zeros(0, dtype=np.int64), nothing)

@@ -7,7 +7,6 @@ Weights are safetensors, which hold arrays and text only; the training state is 
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from picotome.configs.schema import NetworkConfig
+from picotome.datasets.safe_write import safe_write
 from picotome.train.unet import RepairNet, build_network
 
 WEIGHTS_FORMAT = "picotome-unet"
@@ -65,12 +65,8 @@ def save_weights(path: Path, network: RepairNet, card: ModelCard) -> None:
 
     metadata = {"format": WEIGHTS_FORMAT, "version": str(WEIGHTS_VERSION), "card": json.dumps(asdict(card))}
     tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with safe_write(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_weights(path: Path) -> tuple[RepairNet, ModelCard]:
@@ -114,12 +110,8 @@ def load_weights(path: Path) -> tuple[RepairNet, ModelCard]:
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write the training state, as a whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with safe_write(path) as temporary:
         torch.save(dict(state), temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_state(path: Path) -> dict[str, Any]:

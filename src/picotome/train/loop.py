@@ -1,8 +1,12 @@
-"""Train the U-Net. Reads top to bottom; the same loop runs on one CPU, one GPU or several nodes."""
+"""Train the U-Net. Reads top to bottom.
+
+The same loop runs on one CPU, one GPU, or on several of either under ``torchrun``.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +19,12 @@ from torch.utils.data import DataLoader
 
 from picotome import __version__
 from picotome.configs.schema import Recipe
-from picotome.datasets.manifest import read_manifest, write_text_atomically
+from picotome.datasets.manifest import read_manifest
 from picotome.datasets.pairs import Split
+from picotome.datasets.safe_write import write_text
 from picotome.progress import Track, silent
 from picotome.rng import stream
+from picotome.trace.numbers import finite
 from picotome.train.checkpoint import (
     WEIGHTS_FORMAT,
     ModelCard,
@@ -86,11 +92,14 @@ def train(dataset: Path, *, recipe: Recipe, out: Path, track: Track = silent) ->
     knobs = recipe.training
     train_files, validation_files = split_files(dataset, "train"), split_files(dataset, "validation")
 
+    state = _resumable_state(out, recipe, dataset)
     torch.manual_seed(int(stream(recipe.seed, 0, "network").integers(2**31)))
     network = build_network(recipe.network)
-    precision = choose_precision(recipe.network, patch_voxels=knobs.patch_voxels)
-    fabric = Fabric(accelerator="auto", precision=precision)  # type: ignore[arg-type]
-    fabric.launch()
+    # A training goes on in the arithmetic that it began with.
+    precision = (
+        state["precision"] if state else choose_precision(recipe.network, patch_voxels=knobs.patch_voxels)
+    )
+    fabric = _launch(precision)
 
     acquisition = recipe.training_set.acquisition or recipe.acquisition
     patches = PatchDataset(
@@ -115,16 +124,8 @@ def train(dataset: Path, *, recipe: Recipe, out: Path, track: Track = silent) ->
     )
     model, optimizer = fabric.setup(network, optimizer)
 
-    identity = training_identity(recipe, dataset)
     history: list[dict[str, float]] = []
-    state_path = out / STATE_NAME
-    if state_path.is_file():
-        state = load_state(state_path)
-        if state["identity"] != identity:
-            raise ValueError(
-                f"{out} holds a training with another recipe or dataset; use another --out or "
-                f"remove {STATE_NAME}"
-            )
+    if state:
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
@@ -146,32 +147,47 @@ def train(dataset: Path, *, recipe: Recipe, out: Path, track: Track = silent) ->
             total += loss.item()
             track("training steps", epoch * len(loader) + step + 1, n_steps)
 
-        if not fabric.is_global_zero:
-            fabric.barrier()
-            continue
-        scores = validate(network, validation_files, tracing=recipe.tracing, scoring=recipe.scoring)
-        seconds = time.monotonic() - begun
-        history.append({"epoch": epoch, "train_loss": total / len(loader), **scores, "seconds": seconds})
-        best = best_epoch(history)
-        if best == epoch:
-            card = _card(recipe, epoch, scores, precision)
-            save_weights(out / BEST_NAME, network, card)
-        save_state(
-            state_path,
-            {
-                "format": WEIGHTS_FORMAT,
-                "identity": identity,
-                "network": state_tensors(network),
-                "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(),
-                "history": json.dumps(history),
-            },
-        )
-        write_text_atomically(out / HISTORY_NAME, json.dumps(history, indent=1))
-        fabric.barrier()
+        if fabric.is_global_zero:
+            scores = validate(network, validation_files, tracing=recipe.tracing, scoring=recipe.scoring)
+            seconds = time.monotonic() - begun
+            row = {"epoch": epoch, "train_loss": total / len(loader), **scores, "seconds": seconds}
+            history.append(finite(row))
+            if best_epoch(history) == epoch:
+                save_weights(out / BEST_NAME, network, _card(recipe, epoch, scores, precision))
+            save_state(
+                out / STATE_NAME,
+                {
+                    "format": WEIGHTS_FORMAT,
+                    "sections": _sections(recipe),
+                    "data": _data(dataset),
+                    "precision": precision,
+                    "network": state_tensors(network),
+                    "optimizer": optimizer.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    "history": json.dumps(history),
+                },
+            )
+            write_text(out / HISTORY_NAME, json.dumps(history, indent=1))
+        # Every process must agree on what was reached.
+        history = fabric.broadcast(history)
     return Trained(
         model=out / BEST_NAME, history=history, best_epoch=best_epoch(history), precision=precision
     )
+
+
+def _launch(precision: str) -> Fabric:
+    """Use one device, or those that ``torchrun`` started this process for."""
+    n_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    n_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    fabric = Fabric(
+        accelerator="auto",
+        devices=n_here,
+        num_nodes=n_processes // n_here,
+        strategy="ddp" if n_processes > 1 else "auto",
+        precision=precision,  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    return fabric
 
 
 def peak_weighted_error(repaired: Tensor, ideal: Tensor, *, peak_weight: float) -> Tensor:
@@ -206,13 +222,27 @@ def split_files(dataset: Path, split: Split) -> list[Path]:
     return [dataset / entry.file for entry in sorted(entries, key=lambda entry: entry.index)]
 
 
-def training_identity(recipe: Recipe, dataset: Path) -> str:
-    """Text that is equal for two trainings exactly if one can resume the other."""
-    sections = recipe.model_dump(mode="json", include={"seed", "network", "training", "tracing", "scoring"})
-    files = [
-        (e.split, e.index, e.sha256) for e in read_manifest(dataset) if e.split in ("train", "validation")
-    ]
-    return json.dumps([sections, files], sort_keys=True)
+def _resumable_state(out: Path, recipe: Recipe, dataset: Path) -> dict[str, Any] | None:
+    """State to go on from; None if there is none, or the dataset has changed since (a mended particle)."""
+    if not (out / STATE_NAME).is_file():
+        return None
+    state = load_state(out / STATE_NAME)
+    if state.get("sections") != _sections(recipe):
+        raise ValueError(
+            f"{out} holds a training with other knobs; use another --out, or remove {out / STATE_NAME} to "
+            "train anew there"
+        )
+    return state if state.get("data") == _data(dataset) else None
+
+
+def _sections(recipe: Recipe) -> str:
+    """What a training depends on, beside its data."""
+    return recipe.model_dump_json(include={"seed", "network", "training", "tracing", "scoring"})
+
+
+def _data(dataset: Path) -> str:
+    used = [e for e in read_manifest(dataset) if e.split in ("train", "validation")]
+    return json.dumps([(e.split, e.index, e.sha256) for e in used])
 
 
 def _card(recipe: Recipe, epoch: int, scores: dict[str, float], precision: str) -> ModelCard:

@@ -17,7 +17,7 @@ _TRIAL_VOXELS = 64
 _REPEATS = 3
 
 
-def choose_precision(config: NetworkConfig, *, patch_voxels: int) -> str:
+def choose_precision(config: NetworkConfig, patch_voxels: int) -> str:
     """Return Lightning's name of the faster of fp32 and bf16 mixed precision on this machine.
 
     Some CPUs compute bf16 convolutions several times faster than fp32, others much slower; the flag that

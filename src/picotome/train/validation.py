@@ -11,9 +11,9 @@ from picotome.configs.schema import ScoringConfig, TracingConfig
 from picotome.datasets.pairs import elements_of
 from picotome.datasets.store import read_pair
 from picotome.recon.normalise import tomogram_scale
-from picotome.records import Score, Tomogram, Trace
+from picotome.records import Score
 from picotome.trace.scoring import score_trace
-from picotome.trace.tracing import trace_tomogram
+from picotome.trace.tracing import trace_or_nothing
 from picotome.train.apply import repair_with
 from picotome.train.unet import RepairNet
 from picotome.units import PM_PER_A
@@ -50,7 +50,8 @@ def validate(
         repaired = repair_with(network, pair.degraded)
         scale = tomogram_scale(pair.degraded.volume)
         losses.append(float(np.mean(((repaired.volume - pair.ideal.volume) / scale) ** 2)))
-        trace = _trace(repaired, elements_of(pair.specimen), tracing)
+        elements = tracing.elements or elements_of(pair.specimen)
+        trace = trace_or_nothing(repaired, elements=elements, config=tracing)
         scores.append(score_trace(trace, pair.specimen, config=scoring))
     return {"validation_loss": float(np.mean(losses)), **mean_scores(scores)}
 
@@ -65,12 +66,3 @@ def mean_scores(scores: Sequence[Score]) -> dict[str, float]:
         "precision": float(np.mean([score.precision if score.n_found else 0.0 for score in scores])),
         "ospa_pm": float(np.mean([ospa_pm(score) for score in scores])),
     }
-
-
-def _trace(repaired: Tomogram, elements: Sequence[str], tracing: TracingConfig) -> Trace:
-    """Trace; a volume without peaks, as a young network may make, has no atoms and ends no training."""
-    try:
-        return trace_tomogram(repaired, elements=elements, config=tracing)
-    except ValueError:
-        nothing = np.zeros(0)
-        return Trace(np.zeros((0, 3)), nothing, np.zeros(0, dtype=np.int64), nothing)
