@@ -11,11 +11,12 @@ $(BIN)/picotome: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	@touch $@
 
-$(VENV)/.test: $(BIN)/picotome
+# After the first install, not newer than it: each install rewrites the command.
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/picotome
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
 	@touch $@
 
-$(VENV)/.lint: $(BIN)/picotome
+$(VENV)/.lint: pyproject.toml constraints.txt | $(BIN)/picotome
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[lint]'
 	@touch $@
 
@@ -29,6 +30,11 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(BIN)/picotome
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python benchmarks/reconstruction.py
+	$(BIN)/python benchmarks/workers.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

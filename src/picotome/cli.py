@@ -44,9 +44,6 @@ def main() -> None:
     except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
-        sys.exit(130)
 
 
 @app.callback(invoke_without_command=True)

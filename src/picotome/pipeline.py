@@ -13,7 +13,7 @@ from typing import Any
 from picotome import __version__
 from picotome.configs.loading import recipe_to_yaml
 from picotome.configs.schema import Recipe
-from picotome.datasets.generate import generate
+from picotome.datasets.generate import DATA_SECTIONS, generate, refuse_another_recipe
 from picotome.datasets.manifest import Entry
 from picotome.datasets.pairs import SPLITS, elements_of, versions
 from picotome.datasets.safe_write import write_text
@@ -22,11 +22,15 @@ from picotome.progress import Track, silent
 from picotome.records import Pair, Score, Tomogram, Trace
 from picotome.trace.numbers import finite, score_numbers
 from picotome.trace.scoring import score_trace
-from picotome.trace.tracing import trace_tomogram
+from picotome.trace.tracing import trace_or_nothing
 from picotome.train.apply import repair
 from picotome.train.loop import Trained, train
 
 STAGES = ("raw", "unet")
+# The sections of a recipe that the contents of a run folder depend on; its held-out specimens may change.
+_SECTIONS = (*DATA_SECTIONS, "training_set", "network", "training", "tracing", "scoring")
+# Particles whose figures go into the report; the numbers of all are in the summary.
+_N_DRAWN = 6
 _VERSIONED = (
     "picotome",
     "abtem",
@@ -98,13 +102,14 @@ def run(
     ValueError
         If no held-out particle, or no particle to learn from, could be made.
     """
-    from picotome.report.run_report import write_run_report
+    from picotome.report.run_report import Figure, draw_particle, write_run_report
 
     out.mkdir(parents=True, exist_ok=True)
+    refuse_another_recipe(out, recipe, sections=_SECTIONS)
     write_text(out / "recipe.yaml", recipe_to_yaml(recipe))
-    timings_s: dict[str, float] = {}
+    timings_s = _earlier_timings(out)
 
-    with _timed(timings_s, "generate"):
+    with _timed(out, timings_s, "generate"):
         entries = generate(
             recipe,
             out / "dataset",
@@ -114,25 +119,26 @@ def run(
             track=track,
         )
     failed = [entry for entry in entries if entry.status == "failed"]
-    held_out_entries = [entry for entry in entries if entry.split == "held_out" and entry.status == "done"]
-    if not held_out_entries:
+    held_out = [entry for entry in entries if entry.split == "held_out" and entry.status == "done"]
+    if not held_out:
         raise ValueError("no held-out particle could be made:\n" + "\n".join(entry.error for entry in failed))
 
-    with _timed(timings_s, "train"):
+    with _timed(out, timings_s, "train"):
         trained = train(out / "dataset", recipe=recipe, out=out / "model", track=track)
 
-    with _timed(timings_s, "apply_trace_score"):
-        held_out = []
-        for done, entry in enumerate(held_out_entries, start=1):
-            held_out.append(
-                judge(out / "dataset" / entry.file, recipe, model=trained.model, out=out / "held_out")
-            )
-            track("repair, trace, score", done, len(held_out_entries))
+    rows: list[dict[str, Any]] = []
+    figures: list[Figure] = []
+    with _timed(out, timings_s, "apply_trace_score"):
+        for done, entry in enumerate(held_out, start=1):
+            item = judge(out / "dataset" / entry.file, recipe, model=trained.model, out=out / "held_out")
+            rows.append(summary_row(item))
+            if done <= _N_DRAWN:
+                figures.extend(draw_particle(out / "figures", item))
+            track("repair, trace, score", done, len(held_out))
 
-    summary = summarise(recipe, held_out, entries, trained, timings_s)
-    with _timed(timings_s, "report"):
-        report = write_run_report(out, summary=summary, held_out=held_out, history=trained.history)
+    summary = summarise(recipe, rows, entries, trained, timings_s)
     write_text(out / "summary.json", json.dumps(summary, indent=1, allow_nan=False))
+    report = write_run_report(out, summary=summary, figures=figures, history=trained.history)
     return RunResult(summary=summary, report=report, failed=failed)
 
 
@@ -142,7 +148,7 @@ def judge(file: Path, recipe: Recipe, *, model: Path, out: Path) -> HeldOut:
     repaired = repair(pair.degraded, model=model)
     elements = recipe.tracing.elements or elements_of(pair.specimen)
     traces = {
-        stage: trace_tomogram(tomogram, elements=elements, config=recipe.tracing)
+        stage: trace_or_nothing(tomogram, elements=elements, config=recipe.tracing)
         for stage, tomogram in zip(STAGES, (pair.degraded, repaired), strict=True)
     }
     scores = {
@@ -164,12 +170,26 @@ def judge(file: Path, recipe: Recipe, *, model: Path, out: Path) -> HeldOut:
     return HeldOut(name=name, pair=pair, repaired=repaired, traces=traces, scores=scores)
 
 
+def summary_row(item: HeldOut) -> dict[str, Any]:
+    """Return what ``summary.json`` says of one held-out particle."""
+    series = item.pair.series
+    return {
+        "name": item.name,
+        "description": item.pair.specimen.description,
+        "engine": series.engine,
+        "dose_e_per_A2": series.dose_e_per_A2,
+        "n_tilts": len(series.tilt_deg),
+        "n_true": len(item.pair.specimen.positions_A),
+        "stages": {stage: score_numbers(score) for stage, score in item.scores.items()},
+    }
+
+
 def summarise(
     recipe: Recipe,
-    held_out: Sequence[HeldOut],
+    rows: Sequence[dict[str, Any]],
     entries: Sequence[Entry],
     trained: Trained,
-    timings_s: dict[str, float],
+    timings_s: Mapping[str, float],
 ) -> dict[str, Any]:
     """Collect everything that ``summary.json`` says."""
     failed = [entry for entry in entries if entry.status == "failed"]
@@ -177,7 +197,7 @@ def summarise(
         "picotome": __version__,
         "versions": versions(_VERSIONED),
         "recipe": recipe.model_dump(mode="json"),
-        "timings_s": timings_s,
+        "timings_s": dict(timings_s),
         "particles": {
             "done": len(entries) - len(failed),
             "failed": [{"split": e.split, "index": e.index, "error": e.error} for e in failed],
@@ -189,23 +209,26 @@ def summarise(
             "seconds": sum(row["seconds"] for row in trained.history),
             "validation": finite(trained.history[trained.best_epoch]),
         },
-        "specimens": [
-            {
-                "name": item.name,
-                "description": item.pair.specimen.description,
-                "engine": item.pair.series.engine,
-                "dose_e_per_A2": item.pair.series.dose_e_per_A2,
-                "n_tilts": len(item.pair.series.tilt_deg),
-                "n_true": len(item.pair.specimen.positions_A),
-                "stages": {stage: score_numbers(score) for stage, score in item.scores.items()},
-            }
-            for item in held_out
-        ],
+        "specimens": list(rows),
     }
 
 
+def _earlier_timings(out: Path) -> dict[str, float]:
+    """Seconds that each stage has taken so far: a resumed run adds to them."""
+    path = out / "timings.json"
+    if not path.is_file():
+        return {}
+    try:
+        return {str(stage): float(seconds) for stage, seconds in json.loads(path.read_text("utf-8")).items()}
+    except (ValueError, AttributeError, TypeError):
+        return {}
+
+
 @contextmanager
-def _timed(timings_s: dict[str, float], stage: str) -> Iterator[None]:
+def _timed(out: Path, timings_s: dict[str, float], stage: str) -> Iterator[None]:
     begun = time.monotonic()
-    yield
-    timings_s[stage] = round(time.monotonic() - begun, 2)
+    try:
+        yield
+    finally:
+        timings_s[stage] = round(timings_s.get(stage, 0.0) + time.monotonic() - begun, 2)
+        write_text(out / "timings.json", json.dumps(timings_s, indent=1))

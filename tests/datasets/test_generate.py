@@ -1,6 +1,8 @@
 import json
 import shutil
+from pathlib import Path
 
+import dying_worker
 import numpy as np
 import pytest
 
@@ -106,6 +108,34 @@ def test_a_scheduler_that_is_not_there_is_one_clear_error(tiny_recipe, tmp_path,
     monkeypatch.setattr("picotome.datasets.generate._CONNECT_TIMEOUT_S", 1)
     with pytest.raises(ValueError, match=r"tcp://127\.0\.0\.1:1"):
         generate(tiny_recipe, tmp_path, splits=("train",), scheduler_address="tcp://127.0.0.1:1")
+
+
+def test_a_killed_worker_takes_at_most_its_own_particle(tiny_recipe, tiny_dataset, tmp_path, monkeypatch):
+    # The first try at one particle kills its worker, as the kernel does when memory is short.
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setattr("picotome.datasets.generate._work", dying_worker.work)
+    monkeypatch.setenv("PICOTOME_TEST_DIED", str(tmp_path / "died"))
+    generate(tiny_recipe, tmp_path / "data", splits=("train",), n_workers=1)
+    assert (tmp_path / "died").exists()
+    assert checksums(tmp_path / "data").items() <= checksums(tiny_dataset).items()
+    assert len(checksums(tmp_path / "data")) == 3
+
+
+def test_another_recipe_does_not_overwrite_a_dataset(tiny_recipe, tiny_dataset):
+    before = checksums(tiny_dataset)
+    volume = tiny_recipe.volume.model_copy(update={"n_voxels": 44})
+    for other, key in (({"seed": 8}, "seed"), ({"volume": volume}, r"volume\.n_voxels")):
+        with pytest.raises(ValueError, match=key):
+            generate(tiny_recipe.model_copy(update=other), tiny_dataset, splits=SPLITS, n_workers=1)
+    assert checksums(tiny_dataset) == before
+
+
+def test_a_damaged_manifest_is_rebuilt(tiny_recipe, tiny_dataset, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny_dataset, folder)
+    (folder / "manifest.json").write_text("{")
+    generate(tiny_recipe, folder, splits=SPLITS, n_workers=1)
+    assert checksums(folder) == checksums(tiny_dataset)
 
 
 def test_a_damaged_manifest_says_what_to_do(tmp_path):

@@ -45,6 +45,10 @@ Range = Annotated[tuple[float, float], BeforeValidator(_as_range), AfterValidato
 Symbol = Annotated[str, AfterValidator(_known_symbol)]
 
 
+# Narrower peaks are not sampled well enough to place an atom to a picometre.
+_SMALLEST_SIGMA_VOXELS = 0.7
+
+
 class Section(BaseModel):
     """A frozen group of knobs that refuses unknown keys."""
 
@@ -98,6 +102,15 @@ class CoreShellSpecimen(_Particle):
     shell: Symbol = "Pt"
     shell_thickness_A: Range = Field((2.5, 4.5), description="thickness of the shell, Å")
     relax: bool = Field(True, description="relax the misfit with ASE's EMT (Al, Cu, Ag, Au, Ni, Pd, Pt)")
+
+    @model_validator(mode="after")
+    def _shell_leaves_a_core(self) -> CoreShellSpecimen:
+        if 2.0 * self.shell_thickness_A[1] >= self.diameter_A[0]:
+            raise ValueError(
+                f"shell_thickness_A reaches {self.shell_thickness_A[1]:g}, half of the smallest diameter_A "
+                f"{self.diameter_A[0]:g} or more; leave room for a core"
+            )
+        return self
 
 
 class BlobSpecimen(Section):
@@ -311,6 +324,18 @@ class Recipe(Section):
     scoring: ScoringConfig = ScoringConfig()
 
     @model_validator(mode="after")
+    def _one_wedge(self) -> Recipe:
+        learned = self.training_set.acquisition
+        for key in ("tilt_min_deg", "tilt_max_deg", "n_tilts") if learned else ():
+            found, wanted = getattr(learned, key), getattr(self.acquisition, key)
+            if found != wanted:
+                raise ValueError(
+                    f"training_set.acquisition.{key} is {found:g}, acquisition.{key} {wanted:g}: the network "
+                    "would learn another wedge than it is used on; set both alike"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _box_holds_particles(self) -> Recipe:
         box_A = self.volume.n_voxels * self.volume.voxel_size_A
         for where, specimens in (
@@ -324,6 +349,12 @@ class Recipe(Section):
                         f"{where}[{i}].diameter_A reaches {diameter[1]:g} Å, but the box is {box_A:g} Å "
                         f"(volume.n_voxels × volume.voxel_size_A); leave at least 2 Å"
                     )
+        smallest_A = _SMALLEST_SIGMA_VOXELS * self.volume.voxel_size_A
+        if self.ideal.peak_sigma_A < smallest_A:
+            raise ValueError(
+                f"ideal.peak_sigma_A is {self.ideal.peak_sigma_A:g}, too narrow for volume.voxel_size_A "
+                f"{self.volume.voxel_size_A:g}; allowed is {smallest_A:g} or more"
+            )
         if self.training.patch_voxels > self.volume.n_voxels:
             raise ValueError(
                 f"training.patch_voxels is {self.training.patch_voxels}, more than volume.n_voxels "

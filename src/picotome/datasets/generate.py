@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from picotome.configs.loading import recipe_to_yaml
+from picotome.configs.loading import load_recipe, recipe_to_yaml
 from picotome.configs.schema import Recipe
 from picotome.datasets.manifest import MANIFEST_NAME, Entry, read_manifest, write_manifest
 from picotome.datasets.pairs import (
@@ -34,6 +34,9 @@ _CONNECT_TIMEOUT_S = 10
 # One thread per library in a worker: the parallelism is over particles.
 _THREAD_KNOBS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 ONE_THREAD = dict.fromkeys(_THREAD_KNOBS, "1")
+
+# The sections of a recipe that its pairs depend on, beside the specimens themselves.
+DATA_SECTIONS = ("seed", "volume", "optics", "acquisition", "reconstruction", "ideal")
 
 Task = tuple[Split, int]
 
@@ -72,9 +75,10 @@ def generate(
     Raises
     ------
     ValueError
-        If the scheduler cannot be reached.
+        If the scheduler cannot be reached, or the folder holds a dataset of another recipe.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    refuse_another_recipe(folder, recipe, sections=DATA_SECTIONS)
     write_text(folder / "recipe.yaml", recipe_to_yaml(recipe))
     wanted: list[Task] = [(split, index) for split in splits for index in range(n_particles(recipe, split))]
     known = _known_entries(folder)
@@ -95,6 +99,32 @@ def generate(
             _run(client, recipe, folder, waiting, entries, track)
     write_manifest(folder, entries.values())
     return [entries[task] for task in wanted]
+
+
+def refuse_another_recipe(folder: Path, recipe: Recipe, *, sections: Sequence[str]) -> None:
+    """Protect what a folder holds from a recipe that would overwrite it.
+
+    Raises
+    ------
+    ValueError
+        If the folder's ``recipe.yaml`` differs in one of the sections; the message names the keys.
+    """
+    if not (folder / "recipe.yaml").is_file():
+        return
+    before = load_recipe(str(folder / "recipe.yaml")).model_dump(mode="json")
+    now = recipe.model_dump(mode="json")
+    changed = [key for section in sections for key in _changed(before[section], now[section], section)]
+    if changed:
+        raise ValueError(
+            f"{folder} was made with another recipe ({', '.join(changed)} differ); use another --out, or "
+            "remove the folder"
+        )
+
+
+def _changed(before: Any, now: Any, key: str) -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [found for part in now for found in _changed(before.get(part), now[part], f"{key}.{part}")]
+    return [] if before == now else [key]
 
 
 def _run(

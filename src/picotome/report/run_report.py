@@ -44,26 +44,22 @@ def write_run_report(
     out: Path,
     *,
     summary: Mapping[str, Any],
-    held_out: Sequence[Judged],
+    figures: Sequence[Figure],
     history: Sequence[Mapping[str, float]],
 ) -> Path:
-    """Draw every figure of a run into ``out/figures`` and write ``out/report.html``."""
-    folder = out / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    figures: list[Figure] = []
-    for item in held_out:
-        figures.extend(_particle_figures(folder, item))
-    path = folder / "training.png"
+    """Draw the training curves, add them to the figures of the particles and write ``out/report.html``."""
+    path = out / "figures" / "training.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
     draw_training(path, history=history)
-    figures.append(
-        ("Training", path, "Loss and atom scores on the validation particles; the best epoch is kept.")
-    )
+    caption = "Loss and atom scores on the validation particles; the best epoch is kept."
     report = out / "report.html"
-    write_report(report, summary=summary, figures=figures)
+    write_report(report, summary=summary, figures=[*figures, ("Training", path, caption)])
     return report
 
 
-def _particle_figures(folder: Path, item: Judged) -> list[Figure]:
+def draw_particle(folder: Path, item: Judged) -> list[Figure]:
+    """Draw every figure of one held-out particle."""
+    folder.mkdir(parents=True, exist_ok=True)
     pair, name = item.pair, item.name
     tomograms = {"degraded": pair.degraded, "repaired": item.repaired, "ideal": pair.ideal}
     slices, fourier = folder / f"{name}_slices.png", folder / f"{name}_fourier.png"
