@@ -125,7 +125,7 @@ def simulate(
 ) -> None:
     """Simulate the HAADF tilt series of a structure (fractions of the incident electrons per pixel).
 
-    Example: picotome simulate particle.xyz --out series.h5 --engine linear --set volume.n_voxels=112
+    Example: picotome simulate particle.xyz --out series.h5 --engine linear --set volume.n_voxels=128
     """
     from picotome.datasets.stages import simulate_file
     from picotome.progress import terminal_progress
