@@ -137,8 +137,12 @@ def run(
             track("repair, trace, score", done, len(held_out))
 
     summary = summarise(recipe, rows, entries, trained, timings_s)
+    # Before the pictures too: a drawing that fails must not cost the numbers.
     write_text(out / "summary.json", json.dumps(summary, indent=1, allow_nan=False))
-    report = write_run_report(out, summary=summary, figures=figures, history=trained.history)
+    with _timed(out, timings_s, "report"):
+        report = write_run_report(out, summary=summary, figures=figures, history=trained.history)
+    summary = {**summary, "timings_s": dict(timings_s)}
+    write_text(out / "summary.json", json.dumps(summary, indent=1, allow_nan=False))
     return RunResult(summary=summary, report=report, failed=failed)
 
 
