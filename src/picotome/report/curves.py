@@ -70,7 +70,8 @@ def draw_training(path: Path, *, history: Sequence[Mapping[str, float]]) -> None
         loss.legend()
         rmsd.plot(epoch, _column(history, "rmsd_pm"), color=BLUE, marker=marker, markersize=3)
         rmsd.set(title="position error of validation atoms", ylabel="RMSD (pm)")
-        rmsd.set_ylim(bottom=0)
+        # The scale was fitted to the values before: a line along the upper edge would be cut.
+        rmsd.set_ylim(0, 1.1 * rmsd.get_ylim()[1])
         recall, precision = _column(history, "recall"), _column(history, "precision")
         for values, label, colour, style in (
             (recall, "recall", GREEN, (0, (4, 2))),
@@ -79,6 +80,7 @@ def draw_training(path: Path, *, history: Sequence[Mapping[str, float]]) -> None
         ):
             found.plot(epoch, values, label=label, color=colour, linestyle=style, marker=marker, markersize=3)
         found.set(title="validation atoms found", ylabel="fraction")
+        found.set_ylim(min(0.95, found.get_ylim()[0]), 1.002)
         found.legend(loc="lower right")
         best = _best_epoch(history)
         for axes in (loss, rmsd, found):
