@@ -32,6 +32,8 @@ _AMBIGUOUS = 3.0
 # highest it may become; below the third, peaks (of noise, by the thousand) are not counted.
 _FALSE_START, _FALSE_HIGHEST, _FALSE_LOWEST = 0.4, 0.65, 0.25
 _FALSE_SPREAD = 0.3
+# A gap in log brightness that a continuum of non-atoms does not have: a factor of two.
+_CLEAR_GAP = math.log(2.0)
 # The cut between atoms and non-atoms, as a fraction of the lightest element's brightness.
 _LOWEST_CUT, _HIGHEST_CUT = 0.3, 0.8
 
@@ -62,11 +64,13 @@ def fit_elements(x: Array, numbers: Array) -> Mixture:
     return _fit(x, np.log(numbers), n_false=0)
 
 
-def darkest_atom(brightness: Array, numbers: Array) -> float:
+def darkest_atom(brightness: Array, numbers: Array, *, nothing_below: float = 0.0) -> float:
     """Brightness below which a peak is more likely no atom.
 
     A class of non-atoms, dimmer than the lightest element, is added to the mixture of `fit_elements`. The cut
     lies where both are equally likely, and in any case between 0.3 and 0.8 of the lightest element's mean.
+    Non-atoms are a continuum, the more of them the fainter: where a clear gap lies below the cut instead, as
+    in a repaired tomogram, the peaks above the gap are faint atoms and the cut moves into it.
 
     Parameters
     ----------
@@ -74,15 +78,30 @@ def darkest_atom(brightness: Array, numbers: Array) -> float:
         (n,) positive heights or integrals, of atoms and of peaks that are none.
     numbers
         (k,) atomic numbers, ascending.
+    nothing_below
+        Brightness below which peaks have been left out of `brightness` before.
     """
     log_z = np.log(numbers)
     x = np.log(brightness)
     expected = math.log(typical(brightness)) + _POWER * (log_z[0] - log_z[-1])
-    x = x[x > expected + math.log(_FALSE_LOWEST)]
+    lowest = expected + math.log(_FALSE_LOWEST)
+    faint = np.append(x, math.log(nothing_below)) if nothing_below > 0 else x
+    x = x[x > lowest]
     mixture = _fit(x, log_z, n_false=1)
     grid = mixture.means[1] + np.linspace(math.log(_LOWEST_CUT), math.log(_HIGHEST_CUT), 101)
     false = members(grid, mixture)[0][:, 0] > 0.5
-    return math.exp(grid[np.flatnonzero(false)[-1]] if false.any() else grid[0])
+    cut = float(grid[np.flatnonzero(false)[-1]] if false.any() else grid[0])
+    return math.exp(_into_gap(cut, np.sort(faint), lowest))
+
+
+def _into_gap(cut: float, ordered: Array, lowest: float) -> float:
+    """Move a cut (log brightness) into the widest clear gap below it whose upper edge is an atom's."""
+    edges = ordered[: np.searchsorted(ordered, cut) + 1]
+    widths = np.where(edges[1:] > lowest, np.diff(edges), 0.0)
+    if not len(widths) or widths.max() < _CLEAR_GAP:
+        return cut
+    widest = int(widths.argmax())
+    return min(cut, 0.5 * float(edges[widest] + edges[widest + 1]))
 
 
 def typical(brightness: Array) -> float:

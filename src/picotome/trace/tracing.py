@@ -73,9 +73,9 @@ def trace_tomogram(tomogram: Tomogram, *, elements: Sequence[str], config: Traci
     volume = np.asarray(tomogram.volume, dtype=np.float32)
     tomogram = replace(tomogram, volume=volume - np.median(volume))
     distance_A = config.min_distance_A
-    start_A = _start(tomogram, numbers, distance_A)
+    start_A, nothing_below = _start(tomogram, numbers, distance_A)
     fit = _fit_roughly(tomogram, start_A, None)
-    cut = _cut(fit, _plausible(fit, start_A, distance_A), numbers)
+    cut = _cut(fit, _plausible(fit, start_A, distance_A), numbers, nothing_below)
     for _ in range(_N_LOOKS):
         kept = _atoms(fit, start_A, cut, distance_A)
         hidden_A = _hidden(tomogram, fit, kept, cut, distance_A)
@@ -91,8 +91,8 @@ def trace_tomogram(tomogram: Tomogram, *, elements: Sequence[str], config: Traci
     return _as_trace(fit, kept, elements)
 
 
-def _start(tomogram: Tomogram, numbers: Array, distance_A: float) -> Array:
-    """(n, 3) peaks that may be atoms."""
+def _start(tomogram: Tomogram, numbers: Array, distance_A: float) -> tuple[Array, float]:
+    """(n, 3) peaks that may be atoms, and the fraction of the typical height that they all exceed."""
     peaks_A, heights = find_peaks(
         tomogram, min_distance_A=_START_DISTANCE * distance_A, smoothing_A=_SMOOTHING_A
     )
@@ -100,8 +100,8 @@ def _start(tomogram: Tomogram, numbers: Array, distance_A: float) -> Array:
         raise ValueError(
             "tomogram.volume has no local maximum above 0 away from its border, so there is no atom to find"
         )
-    candidates_A: Array = peaks_A[heights > _START_BELOW * darkest_atom(heights, numbers)]
-    return candidates_A
+    lowest = _START_BELOW * darkest_atom(heights, numbers)
+    return peaks_A[heights > lowest], lowest / typical(heights)
 
 
 def _fit_roughly(tomogram: Tomogram, start_A: Array, shape_A: Array | None) -> PeakFit:
@@ -111,13 +111,16 @@ def _fit_roughly(tomogram: Tomogram, start_A: Array, shape_A: Array | None) -> P
     )
 
 
-def _cut(fit: PeakFit, plausible: Array, numbers: Array) -> float:
+def _cut(fit: PeakFit, plausible: Array, numbers: Array, nothing_below: float) -> float:
     """Lowest brightness of an atom as a fraction of the typical brightness.
 
     Estimated once, while the non-atoms are still there to be told from the atoms.
     """
     intensities = _integrals(fit)[plausible]
-    return darkest_atom(intensities, numbers) / typical(intensities) if len(intensities) else 0.0
+    if not len(intensities):
+        return 0.0
+    usual = typical(intensities)
+    return darkest_atom(intensities, numbers, nothing_below=nothing_below * usual) / usual
 
 
 def _atoms(fit: PeakFit, start_A: Array, cut: float, distance_A: float) -> Array:
