@@ -166,17 +166,19 @@ def test_unknown_elements_are_refused(pt, make_ideal, elements):
         trace_tomogram(make_ideal(pt, n=48), elements=elements, config=CONFIG)
 
 
-def test_faint_atoms_above_a_clear_gap_are_atoms():
-    """A network dims the light element unevenly and leaves next to no noise: nothing else lies so far below."""
-    from picotome.trace.brightness import darkest_atom
+def test_faint_atoms_above_a_clear_gap_are_atoms(monkeypatch):
+    """A network dims the light element unevenly and leaves next to no noise."""
+    from picotome.trace import brightness
 
     rng = np.random.default_rng(0)
     platinum, palladium = rng.normal(1.0, 0.05, 150), rng.uniform(0.24, 0.6, 20)
     ripples = 0.06 * rng.random(1000)
     numbers = np.array([46, 78])
-    cut = darkest_atom(np.concatenate([platinum, palladium, ripples]), numbers)
+    cut = brightness.darkest_atom(np.concatenate([platinum, palladium, ripples]), numbers)
     assert ripples.max() < cut < palladium.min()
-    # A continuum of noise up to the light element is no gap: the cut stays where both are equally likely.
+    # A continuum of noise that reaches up to the atoms has no gap: there the rule changes nothing.
     noise = np.abs(rng.normal(0.0, 0.12, 3000))
-    noisy = darkest_atom(np.concatenate([platinum, rng.normal(0.45, 0.05, 20), noise]), numbers)
-    assert 0.2 < noisy < 0.45
+    noisy = np.concatenate([platinum, rng.normal(0.45, 0.05, 20), noise])
+    with_rule = brightness.darkest_atom(noisy, numbers)
+    monkeypatch.setattr(brightness, "_CLEAR_GAP", np.inf)
+    assert brightness.darkest_atom(noisy, numbers) == with_rule
