@@ -5,9 +5,8 @@ import pytest
 from picotome.configs import load_recipe
 from picotome.datasets.generate import generate
 
-TINY = [
+_TINY = [
     "engine=linear",
-    "volume.n_voxels=40",
     "acquisition.n_tilts=5",
     "training_set.n_train=3",
     "training_set.n_validation=1",
@@ -17,8 +16,14 @@ TINY = [
 
 
 @pytest.fixture(scope="session")
-def tiny_recipe():
-    return load_recipe("smoke", TINY)
+def tiny_settings():
+    """Changes to the preset smoke."""
+    return _TINY
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tiny_settings):
+    return load_recipe("smoke", tiny_settings)
 
 
 @pytest.fixture(scope="session")

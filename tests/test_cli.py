@@ -10,7 +10,6 @@ import h5py
 import numpy as np
 import pytest
 
-from conftest import TINY
 
 COMMANDS = (
     "run",
@@ -112,7 +111,7 @@ def test_show_knows_everything_a_run_makes(smoke_run, tmp_path):
 
 def test_each_stage_is_a_command(particle, tiny_dataset, tmp_path):
     series, tomogram, repaired = (tmp_path / name for name in ("series.h5", "tomogram.h5", "repaired.h5"))
-    recipe = ["--recipe", "smoke", "--set", "volume.n_voxels=40", "--set", "acquisition.n_tilts=15"]
+    recipe = ["--recipe", "smoke", "--set", "volume.n_voxels=48", "--set", "acquisition.n_tilts=15"]
     picotome("simulate", particle, "--engine", "linear", *recipe, "--out", series)
     picotome("reconstruct", series, "--out", tomogram, "--iterations", 30)
     picotome("trace", tomogram, "--elements", "Pt", "--out", tmp_path / "atoms.h5")
@@ -125,12 +124,12 @@ def test_each_stage_is_a_command(particle, tiny_dataset, tmp_path):
             assert score["rmsd_pm"] < 15
     picotome("train", tiny_dataset, "--out", tmp_path / "model")
     picotome("apply", tomogram, "--model", tmp_path / "model", "--out", repaired)
-    assert "repaired tomogram (40, 40, 40)" in picotome("show", repaired)
+    assert "repaired tomogram (48, 48, 48)" in picotome("show", repaired)
     assert "traced" not in picotome("trace", repaired, "--elements", "Pt", "--out", tmp_path / "again.h5")
 
 
-def test_generate_reports_the_particles_that_failed(tmp_path):
-    settings = [part for item in TINY for part in ("--set", item)]
+def test_generate_reports_the_particles_that_failed(tiny_settings, tmp_path):
+    settings = [part for item in tiny_settings for part in ("--set", item)]
     specimens = "specimens=[{kind: file, path: nowhere.xyz}, {kind: wulff, diameter_A: 9}]"
     text = picotome(
         "generate", "smoke", "--out", tmp_path, *settings, "--set", specimens, "--workers", 1, code=1

@@ -68,24 +68,22 @@ def test_the_same_call_skips_what_is_intact_and_mends_what_is_not(tiny_recipe, t
     assert checksums(folder) == checksums(tiny_dataset)
 
 
-def test_identity_follows_what_changes_a_pair_and_nothing_else(tiny_recipe):
+def test_identity_follows_what_changes_a_pair_and_nothing_else(tiny_recipe, tiny_settings):
     identity = pair_identity(tiny_recipe, "train", 0)
     changed = ["seed=8", "acquisition.n_tilts=6", "optics.source_size_A=0.3", "ideal.peak_sigma_A=0.5"]
     unchanged = ["training.n_epochs=9", "name=other", "tracing.min_distance_A=1.5"]
-    from conftest import TINY
 
     for override in changed:
-        assert pair_identity(load_recipe("smoke", [*TINY, override]), "train", 0) != identity
+        assert pair_identity(load_recipe("smoke", [*tiny_settings, override]), "train", 0) != identity
     for override in unchanged:
-        assert pair_identity(load_recipe("smoke", [*TINY, override]), "train", 0) == identity
+        assert pair_identity(load_recipe("smoke", [*tiny_settings, override]), "train", 0) == identity
 
 
-def test_a_failed_particle_is_listed_and_the_others_are_made(tmp_path):
-    from conftest import TINY
+def test_a_failed_particle_is_listed_and_the_others_are_made(tiny_settings, tmp_path):
 
     atoms = tmp_path / "atoms.xyz"
     specimens = f"specimens=[{{kind: file, path: {atoms}}}, {{kind: wulff, diameter_A: 9}}]"
-    recipe = load_recipe("smoke", [*TINY, specimens])
+    recipe = load_recipe("smoke", [*tiny_settings, specimens])
     entries = generate(recipe, tmp_path / "data", splits=("held_out",), n_workers=1)
     assert [entry.status for entry in entries] == ["failed", "done"]
     assert "atoms.xyz" in entries[0].error
@@ -123,7 +121,7 @@ def test_a_killed_worker_takes_at_most_its_own_particle(tiny_recipe, tiny_datase
 
 def test_another_recipe_does_not_overwrite_a_dataset(tiny_recipe, tiny_dataset):
     before = checksums(tiny_dataset)
-    volume = tiny_recipe.volume.model_copy(update={"n_voxels": 44})
+    volume = tiny_recipe.volume.model_copy(update={"n_voxels": 64})
     for other, key in (({"seed": 8}, "seed"), ({"volume": volume}, r"volume\.n_voxels")):
         with pytest.raises(ValueError, match=key):
             generate(tiny_recipe.model_copy(update=other), tiny_dataset, splits=SPLITS, n_workers=1)

@@ -70,9 +70,13 @@ def test_tiles_agree_with_the_whole():
     volume = np.zeros((96, 32, 32), np.float32)
     volume[40:56] = random_tomogram((16, 32, 32)).volume
     tomogram, network = Tomogram(volume, 0.4, "degraded"), random_network()
+    # Without biases vacuum stays zero, like the padding at a tile's border.
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.zeros_(parameter)
     whole = repair_with(network, tomogram).volume
     tiled = repair_with(network, tomogram, tile_voxels=64).volume
-    assert np.abs(whole - tiled).max() < 0.1 * np.abs(whole - volume).max()
+    assert np.abs(whole - tiled).max() < 0.01 * np.abs(whole - volume).max()
 
 
 def test_weights_survive_with_their_card(tmp_path):
@@ -181,12 +185,12 @@ def test_an_ended_training_resumes_to_the_same_weights(trained, tiny_recipe, tin
     for key in ("train_loss", "rmsd_pm"):
         assert resumed.history[1][key] == pytest.approx(trained.history[1][key], rel=1e-2)
     other = tiny_recipe.model_copy(update={"seed": 99})
-    with pytest.raises(ValueError, match="another recipe"):
+    with pytest.raises(ValueError, match="other knobs"):
         train(tiny_dataset, recipe=other, out=tmp_path)
 
 
 def test_training_lowers_the_error(tiny_recipe, tiny_dataset, tmp_path):
-    training = tiny_recipe.training.model_copy(update={"n_epochs": 12, "learning_rate": 2e-3})
+    training = tiny_recipe.training.model_copy(update={"n_epochs": 25, "learning_rate": 3e-3})
     history = train(
         tiny_dataset, recipe=tiny_recipe.model_copy(update={"training": training}), out=tmp_path
     ).history

@@ -275,7 +275,8 @@ class NetworkConfig(Section):
 class TrainingConfig(Section):
     """How the network is trained."""
 
-    patch_voxels: int = Field(48, ge=16, le=512, multiple_of=16, description="edge of a training patch")
+    # Below 48 the deepest level is 2³ voxels, where torch's bf16 weight gradient on CPUs is garbage (2.13).
+    patch_voxels: int = Field(48, ge=48, le=512, multiple_of=16, description="edge of a training patch")
     batch_size: int = Field(1, ge=1, le=1024, description="patches in a step")
     n_epochs: int = Field(10, ge=1, le=100_000, description="passes over the training particles")
     patches_per_particle: int = Field(1, ge=1, le=1000, description="patches per particle and epoch")

@@ -43,6 +43,7 @@ STATE_NAME = "last.pt"
 HISTORY_NAME = "history.json"
 _WARMUP_FRACTION = 0.1
 _GRADIENT_NORM = 1.0
+_MOST_SKIPPED = 0.5
 
 
 @dataclass(frozen=True)
@@ -136,21 +137,32 @@ def train(dataset: Path, *, recipe: Recipe, out: Path, track: Track = silent) ->
         patches.epoch = epoch
         order.manual_seed(int(stream(recipe.seed, epoch, "order").integers(2**63)))
         model.train()
-        total = 0.0
+        total, n_skipped = 0.0, 0
         for step, (degraded, ideal) in enumerate(loader):
             optimizer.zero_grad()
             loss = peak_weighted_error(model(degraded), ideal, peak_weight=knobs.peak_weight)
             fabric.backward(loss)
-            fabric.clip_gradients(model, optimizer, max_norm=_GRADIENT_NORM)
-            optimizer.step()
+            norm = fabric.clip_gradients(model, optimizer, max_norm=_GRADIENT_NORM, error_if_nonfinite=False)
+            # Mixed precision now and then overflows; such a step must not reach the weights.
+            if norm is None or torch.isfinite(norm):
+                optimizer.step()
+                total += loss.item()
+            else:
+                n_skipped += 1
             schedule.step()
-            total += loss.item()
             track("training steps", epoch * len(loader) + step + 1, n_steps)
 
+        if n_skipped > _MOST_SKIPPED * len(loader):
+            raise ValueError(
+                f"the training diverged: {n_skipped} of {len(loader)} steps of epoch {epoch} have gradients "
+                f"that are not finite; lower training.learning_rate ({knobs.learning_rate:g})"
+            )
         if fabric.is_global_zero:
             scores = validate(network, validation_files, tracing=recipe.tracing, scoring=recipe.scoring)
             seconds = time.monotonic() - begun
-            row = {"epoch": epoch, "train_loss": total / len(loader), **scores, "seconds": seconds}
+            n_good = len(loader) - n_skipped
+            row = {"epoch": epoch, "train_loss": total / max(n_good, 1), **scores, "seconds": seconds}
+            row["skipped_steps"] = n_skipped
             history.append(finite(row))
             if best_epoch(history) == epoch:
                 save_weights(out / BEST_NAME, network, _card(recipe, epoch, scores, precision))
