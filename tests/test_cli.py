@@ -10,7 +10,6 @@ import h5py
 import numpy as np
 import pytest
 
-
 COMMANDS = (
     "run",
     "generate",
