@@ -190,11 +190,11 @@ def test_an_ended_training_resumes_to_the_same_weights(trained, tiny_recipe, tin
 
 
 def test_training_lowers_the_error(tiny_recipe, tiny_dataset, tmp_path):
-    training = tiny_recipe.training.model_copy(update={"n_epochs": 25, "learning_rate": 3e-3})
+    training = tiny_recipe.training.model_copy(update={"n_epochs": 15, "learning_rate": 3e-3})
     history = train(
         tiny_dataset, recipe=tiny_recipe.model_copy(update={"training": training}), out=tmp_path
     ).history
-    assert history[-1]["train_loss"] < 0.7 * history[0]["train_loss"]
+    assert history[-1]["train_loss"] < 0.8 * history[0]["train_loss"]
 
 
 def test_weights_of_peaks():

@@ -62,6 +62,7 @@ class RepairNet(nn.Module):
             upsample="nontrainable",
         )
         _normalise_by_voxel(self.unet)
+        _interpolate_in_place(self.unet)
         # Start as the identity: the first step already sees a tomogram, not noise.
         last = self.unet.final_conv
         nn.init.zeros_(last.weight)
@@ -84,3 +85,14 @@ def _normalise_by_voxel(network: nn.Module) -> None:
         for name, child in parent.named_children():
             if isinstance(child, nn.InstanceNorm3d):
                 setattr(parent, name, VoxelNorm(child.num_features))
+
+
+def _interpolate_in_place(network: nn.Module) -> None:
+    """Up-sample each voxel where it is.
+
+    MONAI aligns the corners, which stretches features by an amount that depends on the size of the tile:
+    atoms would be moved, and tiles would not agree with the whole.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Upsample):
+            module.align_corners = False
