@@ -332,9 +332,8 @@ def test_the_shell_covers_the_core_and_grows_with_its_thickness() -> None:
     ],
 )
 def test_a_core_shell_that_cannot_be_is_refused(changes: dict[str, object], message: str) -> None:
-    config = CoreShellSpecimen.model_validate({"kind": "core_shell", "diameter_A": 16.0, **changes})
     with pytest.raises(ValueError, match=message):
-        _build(config)
+        _build(CoreShellSpecimen.model_validate({"kind": "core_shell", "diameter_A": 16.0, **changes}))
 
 
 def test_any_element_can_be_given_an_fcc_lattice() -> None:
