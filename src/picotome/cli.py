@@ -71,12 +71,11 @@ def run(
 
     Example: picotome run quickstart --out runs/quickstart
     """
-    from picotome.configs import load_recipe
     from picotome.pipeline import run as run_all
     from picotome.progress import terminal_progress
     from picotome.report.tables import score_table
 
-    chosen = load_recipe(recipe, set_ or [])
+    chosen = _recipe(recipe, set_ or [])
     with terminal_progress() as track:
         result = run_all(chosen, out, n_workers=workers, scheduler_address=scheduler_address, track=track)
     typer.echo(score_table(result.summary["specimens"]))
@@ -98,12 +97,11 @@ def generate(
 
     Example: picotome generate quickstart --out data --set training_set.n_train=1000 --workers 8
     """
-    from picotome.configs import load_recipe
     from picotome.datasets.generate import generate as generate_all
     from picotome.datasets.pairs import SPLITS
     from picotome.progress import terminal_progress
 
-    chosen = load_recipe(recipe, set_ or [])
+    chosen = _recipe(recipe, set_ or [])
     with terminal_progress() as track:
         entries = generate_all(
             chosen, out, splits=SPLITS, n_workers=workers, scheduler_address=scheduler_address, track=track
