@@ -10,7 +10,7 @@ import pytest
 import picotome
 
 SOURCE = Path(picotome.__file__).parent
-FOUNDATION = {"records", "geometry", "units", "rng", "configs", "progress"}
+FOUNDATION = {"records", "geometry", "units", "rng", "configs", "progress", "compiled"}
 SIBLINGS = {"simgen", "recon", "trace"}
 DATASETS = FOUNDATION | SIBLINGS | {"datasets"}
 
@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "units": set(),
     "rng": set(),
     "progress": set(),
+    "compiled": set(),
     "configs": {"configs", "units"},
     "simgen": FOUNDATION | {"simgen"},
     "recon": FOUNDATION | {"recon"},
@@ -33,14 +34,16 @@ MAY_IMPORT = {
     "__main__": {"cli"},
 }
 
-# Each heavy dependency has one owner (torch: the network's room).
+# Each heavy dependency has one owner. Two for torch: the network, and the refinement, which computes on a GPU
+# where there is one.
 OWNERS = {
     "abtem": {"simgen"},
     "distributed": {"datasets"},
     "h5py": {"datasets"},
     "mrcfile": {"datasets"},
     "tifffile": {"datasets"},
-    "torch": {"train"},
+    "torch": {"train", "trace"},
+    "numba": {"compiled"},
     "monai": {"train"},
     "lightning_fabric": {"train"},
     "safetensors": {"train"},

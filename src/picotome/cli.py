@@ -265,9 +265,55 @@ def trace(
     """
     from picotome.datasets.stages import trace_file
 
-    symbols = tuple(part.strip() for part in elements.split(",") if part.strip())
-    found = trace_file(tomogram, elements=symbols, out=out, name=name, min_distance_A=min_distance_A)
+    found = trace_file(tomogram, elements=_list(elements), out=out, name=name, min_distance_A=min_distance_A)
     typer.echo(f"{len(found.positions_A)} atoms: {out}")
+
+
+@app.command()
+def refine(
+    trace: Annotated[Path, typer.Argument(help="Found atoms: an HDF5 file that trace made.")],
+    series: Annotated[Path, typer.Argument(help="The tilt series that they were traced from.")],
+    out: Annotated[Path, typer.Option(help="HDF5 file, or .xyz (positions in Å, errors in pm).")],
+    elements: Annotated[
+        str, typer.Option(help="Elements of the specimen, for example Pd,Pt; default: those of the trace.")
+    ] = "",
+    geometry: Annotated[
+        str,
+        typer.Option(
+            help="What may be wrong with each image: any of tilt, turns (about x and z), shifts, defocus; "
+            "none where the geometry is exact."
+        ),
+    ] = "tilt,turns,shifts",
+    brightness: Annotated[str, typer.Option(help="One for each atom, or one for each element.")] = "atom",
+    min_distance_A: Annotated[
+        float, typer.Option("--min-distance-A", help="Closest two atoms can be, Å.")
+    ] = 1.8,
+    device: Annotated[str, typer.Option(help="cpu, or cuda where torch finds a GPU.")] = "cpu",
+) -> None:
+    """Fit the atoms to the images themselves: positions in Å, with an error in pm for each atom.
+
+    Brightness, probe, gain, background and (unless none) the geometry of each image are fitted with them.
+
+    Example: picotome refine atoms.h5 series.h5 --out refined.h5 --geometry tilt,turns,shifts,defocus
+    """
+    from picotome.datasets.stages import refine_file, refinement_config
+    from picotome.progress import terminal_progress
+    from picotome.report.tables import refinement_lines
+
+    config = refinement_config(geometry=() if geometry == "none" else _list(geometry), brightness=brightness)
+    with terminal_progress() as track:
+        refined = refine_file(
+            trace,
+            series,
+            out=out,
+            elements=_list(elements),
+            config=config,
+            min_distance_A=min_distance_A,
+            device=device,
+            track=track,
+        )
+    typer.echo(refinement_lines(refined.trace, refined.images))
+    typer.echo(f"{len(refined.trace.positions_A)} atoms: {out}")
 
 
 @app.command()
@@ -307,6 +353,10 @@ def show(
     typer.echo(shown.text)
     for picture in shown.pictures:
         typer.echo(f"picture: {picture}")
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _recipe(name_or_path: str, overrides: list[str]) -> Recipe:

@@ -19,16 +19,18 @@ from picotome.datasets.pairs import SPLITS, elements_of, versions
 from picotome.datasets.safe_write import write_text
 from picotome.datasets.store import read_pair, read_provenance, write_records
 from picotome.progress import Track, silent
-from picotome.records import Pair, Score, Tomogram, Trace
+from picotome.records import ImageFit, Pair, Score, Tomogram, Trace
 from picotome.trace.numbers import finite, score_numbers
+from picotome.trace.refinement.bound import Bound, bound_positions
+from picotome.trace.refinement.refine import refine_first
 from picotome.trace.scoring import score_trace
-from picotome.trace.tracing import trace_or_nothing
+from picotome.trace.tracing import EMPTY_TRACE, trace_or_nothing
 from picotome.train.apply import repair
 from picotome.train.loop import Trained, train
 
-STAGES = ("raw", "unet")
+STAGES = ("raw", "unet", "refined")
 # The sections of a recipe that the contents of a run folder depend on; its held-out specimens may change.
-_SECTIONS = (*DATA_SECTIONS, "training_set", "network", "training", "tracing", "scoring")
+_SECTIONS = (*DATA_SECTIONS, "training_set", "network", "training", "tracing", "refinement", "scoring")
 # Particles whose figures go into the report; the numbers of all are in the summary.
 _N_DRAWN = 6
 _VERSIONED = (
@@ -47,13 +49,18 @@ _VERSIONED = (
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One held-out particle with what each stage made of it."""
+    """One held-out particle with what each stage made of it.
+
+    `images` is None where nothing could be refined, `bound` where the series states no dose.
+    """
 
     name: str
     pair: Pair
     repaired: Tomogram
     traces: Mapping[str, Trace]
     scores: Mapping[str, Score]
+    images: ImageFit | None
+    bound: Bound | None
 
 
 @dataclass(frozen=True)
@@ -128,13 +135,13 @@ def run(
 
     rows: list[dict[str, Any]] = []
     figures: list[Figure] = []
-    with _timed(out, timings_s, "apply_trace_score"):
+    with _timed(out, timings_s, "apply_trace_refine_score"):
         for done, entry in enumerate(held_out, start=1):
             item = judge(out / "dataset" / entry.file, recipe, model=trained.model, out=out / "held_out")
             rows.append(summary_row(item))
             if done <= _N_DRAWN:
                 figures.extend(draw_particle(out / "figures", item))
-            track("repair, trace, score", done, len(held_out))
+            track("repair, trace, refine, score", done, len(held_out))
 
     summary = summarise(recipe, rows, entries, trained, timings_s)
     # Before the pictures too: a drawing that fails must not cost the numbers.
@@ -147,14 +154,26 @@ def run(
 
 
 def judge(file: Path, recipe: Recipe, *, model: Path, out: Path) -> HeldOut:
-    """Repair, trace and score one held-out particle, and store what was found."""
+    """Repair, trace, refine and score one held-out particle, and store what was found."""
     pair = read_pair(file)
     repaired = repair(pair.degraded, model=model)
     elements = recipe.tracing.elements or elements_of(pair.specimen)
     traces = {
         stage: trace_or_nothing(tomogram, elements=elements, config=recipe.tracing)
-        for stage, tomogram in zip(STAGES, (pair.degraded, repaired), strict=True)
+        for stage, tomogram in (("raw", pair.degraded), ("unet", repaired))
     }
+    refined = refine_first(
+        [traces["unet"], traces["raw"]],
+        pair.series,
+        elements=elements,
+        config=recipe.refinement,
+        min_distance_A=recipe.tracing.min_distance_A,
+    )
+    traces["refined"] = refined.trace if refined is not None else EMPTY_TRACE
+    images = refined.images if refined is not None else None
+    bound = None
+    if pair.series.dose_e_per_A2 is not None:
+        bound = bound_positions(pair.specimen, pair.series, config=recipe.refinement)
     scores = {
         stage: score_trace(trace, pair.specimen, config=recipe.scoring) for stage, trace in traces.items()
     }
@@ -168,10 +187,11 @@ def judge(file: Path, recipe: Recipe, *, model: Path, out: Path) -> HeldOut:
             "degraded": pair.degraded,
             "repaired": repaired,
             **{f"trace_{stage}": trace for stage, trace in traces.items()},
+            **({"images": images} if images is not None else {}),
         },
         provenance={"source": file.name, "elements": list(elements), "versions": versions(_VERSIONED)},
     )
-    return HeldOut(name=name, pair=pair, repaired=repaired, traces=traces, scores=scores)
+    return HeldOut(name, pair, repaired, traces=traces, scores=scores, images=images, bound=bound)
 
 
 def summary_row(item: HeldOut) -> dict[str, Any]:
@@ -184,8 +204,36 @@ def summary_row(item: HeldOut) -> dict[str, Any]:
         "dose_e_per_A2": series.dose_e_per_A2,
         "n_tilts": len(series.tilt_deg),
         "n_true": len(item.pair.specimen.positions_A),
-        "stages": {stage: score_numbers(score) for stage, score in item.scores.items()},
+        "bound": bound_numbers(item.bound),
+        "stages": {
+            stage: {**score_numbers(score), **efficiency(score, item.bound)}
+            for stage, score in item.scores.items()
+        },
     }
+
+
+def bound_numbers(bound: Bound | None) -> dict[str, Any] | None:
+    """Return what ``summary.json`` says of the Cramér-Rao bound."""
+    if bound is None:
+        return None
+    return {
+        "crlb_pm": bound.crlb_pm,
+        "crlb_axis_pm": list(bound.crlb_axis_pm),
+        "relative_error": bound.relative_error,
+        "turns_removed": bound.turns_removed,
+    }
+
+
+def efficiency(score: Score, bound: Bound | None) -> dict[str, float | None]:
+    """Set an RMSD against the bound: 1 is perfect, and less means that a prior is being scored.
+
+    Where the geometry is free, a common rotation of specimen and tilts is beyond any data: then the RMSD
+    after a rigid fit is compared.
+    """
+    if bound is None:
+        return {"crlb_pm": None, "efficiency": None}
+    rmsd_pm = score.rigid_rmsd_pm if bound.turns_removed else score.rmsd_pm
+    return {"crlb_pm": bound.crlb_pm, "efficiency": finite(rmsd_pm / bound.crlb_pm)}
 
 
 def summarise(

@@ -61,7 +61,10 @@ class TiltSeries:
         What made the images: ``prism``, ``multislice``, ``linear`` or ``import``.
     truth
         What the user does not know: ``tilt_error_deg`` (n_tilts, 3) small rotations about x, y, z,
-        ``shift_error_A`` (n_tilts, 2) and ``gain`` (n_tilts,). Empty for imported series.
+        ``shift_error_A`` (n_tilts, 2), ``defocus_A`` (n_tilts,) how far beyond the middle of the specimen,
+        along the beam, the probe was focused, ``gain`` (n_tilts,) relative brightness, and ``background``
+        (n_tilts,) the fraction of the incident electrons added to every pixel, gain included: an image is
+        gain × atoms + background. Empty for imported series.
     """
 
     images: Array
@@ -116,12 +119,60 @@ class Trace:
         (n,) int64; 0 where the species is not known.
     sigma_A
         (n,) standard deviation of the fitted peak.
+    uncertainty_pm
+        (n, 3) standard error of each coordinate, as the fit sees it; None where it was not estimated.
+    support
+        (n,) how much χ² would rise without the atom; None where it was not estimated.
     """
 
     positions_A: Array
     intensities: Array
     atomic_numbers: Array
     sigma_A: Array
+    uncertainty_pm: Array | None = None
+    support: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFit:
+    """What a refinement learned of the images besides the atoms.
+
+    Attributes
+    ----------
+    tilt_error_deg
+        (n_tilts, 3) rotations about the microscope's x, y and z axes, applied after the nominal tilt.
+    shift_error_A
+        (n_tilts, 2) added to x and y afterwards.
+    defocus_A
+        (n_tilts,) plane of focus along the beam, relative to the origin.
+    gain, background
+        (n_tilts,) relative brightness (geometric mean 1), and constant in image units.
+    core_sigma_A, tail_sigma_A, tail_fraction, spread
+        The probe that all atoms share; see `picotome.trace.refinement.model`.
+    misfit
+        Part of the signal that the model leaves unexplained beyond counting noise (rms, relative).
+    chi2
+        Mean squared residual over its variance by counting alone, where there is signal; 1 is perfect.
+    n_added, n_removed
+        Atoms that the images called for, and did not support.
+    n_steps
+        Gauss-Newton steps taken.
+    """
+
+    tilt_error_deg: Array
+    shift_error_A: Array
+    defocus_A: Array
+    gain: Array
+    background: Array
+    core_sigma_A: float
+    tail_sigma_A: float
+    tail_fraction: float
+    spread: float
+    misfit: float
+    chi2: float
+    n_added: int
+    n_removed: int
+    n_steps: int
 
 
 @dataclass(frozen=True, eq=False)

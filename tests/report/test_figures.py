@@ -38,6 +38,7 @@ def make_trace(specimen: Specimen, error_A: float, *, lost: int = 0) -> Trace:
         intensities=rng.normal(10, 1, n),
         atomic_numbers=specimen.atomic_numbers[lost:],
         sigma_A=np.full(n, 0.5),
+        uncertainty_pm=np.full((n, 3), 100.0 * error_A),
     )
 
 
@@ -58,6 +59,13 @@ def make_scores(specimen: Specimen) -> dict[str, Score]:
         stage: score_trace(make_trace(specimen, error_A, lost=lost), specimen, config=ScoringConfig())
         for stage, error_A, lost in (("raw", 0.08, 3), ("unet", 0.03, 0))
     }
+
+
+def draw_calibration(path: Path) -> None:
+    traces = {"raw": make_trace(SPECIMEN, 0.1), "refined": make_trace(SPECIMEN, 0.02)}
+    traces["raw"] = replace(traces["raw"], uncertainty_pm=None)
+    scores = {stage: score_trace(trace, SPECIMEN, config=ScoringConfig()) for stage, trace in traces.items()}
+    assert figures.draw_calibration(path, traces=traces, scores=scores)
 
 
 def make_history(n_epochs: int) -> list[dict[str, float]]:
@@ -93,6 +101,7 @@ DRAWINGS: dict[str, Callable[[Path], None]] = {
     "atoms": lambda path: figures.draw_atoms(path, specimen=SPECIMEN, scores=make_scores(SPECIMEN)),
     "atoms none of them found": lambda path: figures.draw_atoms(path, specimen=SPECIMEN, scores=NO_MATCH),
     "atom alone": lambda path: figures.draw_specimen(path, specimen=make_specimen(1)),
+    "calibration": draw_calibration,
     "training": lambda path: figures.draw_training(path, history=make_history(12)),
     "training of one epoch": lambda path: figures.draw_training(path, history=make_history(1)),
     "series": lambda path: figures.draw_series(path, series=make_series()),
@@ -121,8 +130,15 @@ def test_every_figure_is_a_png_with_something_on_it(name: str, tmp_path: Path) -
 
 def test_every_figure_is_tested() -> None:
     drawn = {f"draw_{name}" for name in ("slices", "fourier", "atoms", "training", "series", "specimen")}
-    drawn |= {"draw_tomogram", "draw_trace", "draw_error_histogram"}
+    drawn |= {"draw_tomogram", "draw_trace", "draw_error_histogram", "draw_calibration"}
     assert drawn == set(figures.__all__)
+
+
+def test_no_calibration_is_drawn_where_nothing_was_predicted(tmp_path: Path) -> None:
+    trace = replace(make_trace(SPECIMEN, 0.1), uncertainty_pm=None)
+    score = score_trace(trace, SPECIMEN, config=ScoringConfig())
+    assert not figures.draw_calibration(tmp_path / "c.png", traces={"raw": trace}, scores={"raw": score})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_figure_that_fails_leaves_the_old_one(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from picotome.geometry import axis_A
 from picotome.records import Specimen
 from picotome.simgen.acquisition import (
     add_counting_noise,
+    draw_defocus_error,
     draw_dose,
     draw_gain,
     draw_geometry_errors,
@@ -101,6 +102,46 @@ def test_dose_is_drawn_log_uniform():
 def test_background_is_a_fraction_of_the_brightest_pixel():
     clean, lifted = series(), series(background=(0.1, 0.1))
     np.testing.assert_allclose(lifted.images - clean.images, 0.1 * clean.images.max(), rtol=1e-3)
+    np.testing.assert_allclose(lifted.truth["background"], np.full(5, 0.1 * clean.images.max()), rtol=1e-6)
+    np.testing.assert_array_equal(clean.truth["background"], np.zeros(5))
+
+
+def test_an_image_is_gain_times_atoms_plus_background():
+    clean, seen = series(), series(background=(0.0, 0.1), gain_rms=0.2)
+    gain, background = seen.truth["gain"][:, None, None], seen.truth["background"][:, None, None]
+    np.testing.assert_allclose(seen.images, gain * clean.images + background, rtol=1e-5)
+    assert np.ptp(background) > 0.01 * background.mean() > 0
+
+
+def test_defocus_is_drawn_around_the_set_value_and_shown():
+    optics = OPTICS.model_copy(update={"defocus_A": 12.0})
+    many = draw_defocus_error(AcquisitionConfig(n_tilts=1000, defocus_rms_A=15.0), np.random.default_rng(3))
+    np.testing.assert_allclose([many.mean(), many.std()], [0.0, 15.0], atol=1.5)
+    np.testing.assert_array_equal(series(optics=optics).truth["defocus_A"], 12.0)
+    np.testing.assert_array_equal(series().truth["defocus_A"], 0.0)
+    result = series(optics=optics, defocus_rms_A=15.0)
+    defocus_A = result.truth["defocus_A"]
+    assert defocus_A.std() > 3.0
+    for i in range(len(defocus_A)):
+        set_so = series(optics=OPTICS.model_copy(update={"defocus_A": defocus_A[i]})).images[i]
+        np.testing.assert_allclose(result.images[i], set_so, atol=0.01 * set_so.max())
+    assert np.ptp(result.images.max(axis=(1, 2))) > 0.1 * result.images.max()
+
+
+def test_defocus_leaves_all_other_draws_as_they_were():
+    settings = {
+        "dose_e_per_A2": (1e3, 1e4),
+        "tilt_error_rms_deg": 0.3,
+        "shift_error_rms_A": 0.1,
+        "gain_rms": 0.1,
+        "background": (0.0, 0.1),
+    }
+    sharp, blurred = series(**settings), series(**settings, defocus_rms_A=15.0)
+    assert sharp.dose_e_per_A2 == blurred.dose_e_per_A2
+    for name in ("tilt_error_deg", "shift_error_A", "gain"):
+        np.testing.assert_array_equal(sharp.truth[name], blurred.truth[name])
+    fraction = [run.truth["background"] / run.truth["gain"] for run in (sharp, blurred)]
+    assert np.ptp(fraction[0]) < 1e-12 and np.ptp(fraction[1]) < 1e-12
 
 
 def test_same_seed_same_series_and_no_other():

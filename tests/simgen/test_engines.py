@@ -23,6 +23,8 @@ OPTICS = OpticsConfig(
     abtem=AbtemConfig(sampling_A=0.09, vacuum_A=2.0, scan_step_A=0.28, prism_window_A=5.0),
     linear=LinearConfig(default_debye_waller_A2=0.0),
 )
+# The tails of a peak, and of a probe out of focus, in a cell that holds them.
+ROOMY = OPTICS.model_copy(update={"abtem": AbtemConfig(vacuum_A=3.5)})
 WAVE_ENGINES = ["prism", "multislice"]
 TILT_DEG = np.array([0.0, 40.0, -65.0])
 SHIFTS_A = np.array([[0.0, 0.0], [0.13, 0.21], [-0.07, 0.4]])
@@ -33,12 +35,24 @@ def atoms(positions_A, symbol_number=78):
     return Specimen(positions_A=positions_A, atomic_numbers=np.full(len(positions_A), symbol_number))
 
 
-def image(engine, specimen, *, tilt_deg=TILT_DEG, shifts_A=None, optics=OPTICS, volume=VOLUME, seed=0):
-    shifts_A = np.zeros((len(tilt_deg), 2)) if shifts_A is None else shifts_A
+def image(
+    engine,
+    specimen,
+    *,
+    tilt_deg=TILT_DEG,
+    shifts_A=None,
+    defocus_A=0.0,
+    optics=OPTICS,
+    volume=VOLUME,
+    seed=0,
+):
+    n = len(tilt_deg)
+    shifts_A = np.zeros((n, 2)) if shifts_A is None else shifts_A
     return ENGINES[engine](
         specimen,
         rotations=tilt_rotations(tilt_deg),
         shifts_A=shifts_A,
+        defocus_A=np.broadcast_to(np.asarray(defocus_A, dtype=float), n),
         volume=volume,
         optics=optics,
         rng=np.random.default_rng(seed),
@@ -85,11 +99,11 @@ def test_off_centre_atom_agrees_to_one_picometre_on_any_grid(n_voxels, voxel_siz
 @pytest.mark.parametrize("number", [28, 46, 78])
 def test_one_atom_has_the_same_flux_and_shape_in_all_engines(number):
     specimen = atoms([0.33, -0.41, 0.0], number)
-    settings = {"tilt_deg": np.zeros(1)}
+    settings = {"tilt_deg": np.zeros(1), "optics": ROOMY}
     linear, prism, multislice = (image(engine, specimen, **settings)[0] for engine in ENGINES_IN_ORDER)
-    assert prism.sum() == pytest.approx(linear.sum(), rel=0.04)
+    assert prism.sum() == pytest.approx(linear.sum(), rel=0.03)
     assert rms_deviation(prism, multislice) < 0.02
-    assert rms_deviation(linear, multislice) < 0.05
+    assert rms_deviation(linear, multislice) < 0.02
 
 
 ENGINES_IN_ORDER = ["linear", "prism", "multislice"]
@@ -129,18 +143,40 @@ def test_a_small_probe_and_a_far_detector_make_the_image_the_probe():
     np.testing.assert_allclose(peak_profile("Ni", radius, optics=optics), airy, rtol=0.05)
 
 
-@pytest.mark.parametrize(("source_size_A", "allowed"), [(0.0, 0.05), (0.2, 0.002), (0.35, 0.001)])
+@pytest.mark.parametrize(("source_size_A", "allowed"), [(0.0, 0.02), (0.2, 0.006), (0.35, 0.004)])
 @pytest.mark.parametrize("symbol", ["C", "Ni", "Pt"])
-def test_gaussians_reproduce_the_exact_peak(symbol, source_size_A, allowed):
+def test_gaussians_reproduce_the_exact_peak_at_any_depth(symbol, source_size_A, allowed):
     optics = OpticsConfig(source_size_A=source_size_A)
-    weights, sigmas = peak_gaussians(symbol, optics=optics)
+    pixel = 0.4**2 / 12
+    # Distances between the nodes that the weights are fitted at.
+    depths = np.array([[-20.0, -7.3], [0.0, 13.1]])
+    weights, sigmas = peak_gaussians(symbol, depths, optics=optics, extra_variance_A2=pixel)
     radius = np.linspace(0, 5, 300)
-    exact = peak_profile(symbol, radius, optics=optics)
-    fitted = (np.exp(-0.5 * (radius[:, None] / sigmas) ** 2) / (2 * np.pi * sigmas**2)) @ weights
     area = np.sqrt(radius)
-    assert np.linalg.norm(area * (fitted - exact)) < allowed * np.linalg.norm(area * exact)
-    assert weights.sum() == pytest.approx(1.0)
-    assert (weights >= 0).all()
+    for index in np.ndindex(depths.shape):
+        exact = peak_profile(
+            symbol, radius, optics=optics, defocus_A=float(depths[index]), extra_variance_A2=pixel
+        )
+        fitted = (np.exp(-0.5 * (radius[:, None] / sigmas) ** 2) / (2 * np.pi * sigmas**2)) @ weights[index]
+        assert np.linalg.norm(area * (fitted - exact)) < allowed * np.linalg.norm(area * exact)
+    np.testing.assert_allclose(weights.sum(axis=-1), 1.0)
+    # Large weights of both signs would leave rounding errors and negative tails.
+    assert np.abs(weights).max() < 2.0
+    assert (weights[..., -1] > 0).all()
+
+
+@pytest.mark.parametrize("symbol", ["C", "Pt"])
+def test_defocus_keeps_the_flux_and_spreads_it_over_the_disc_of_geometrical_optics(symbol):
+    sharp, *_ = atom_image(symbol, optics=OPTICS)
+    for defocus_A in (-90.0, 90.0):
+        flux, frequency, transfer = atom_image(symbol, optics=OPTICS, defocus_A=defocus_A)
+        assert flux == pytest.approx(sharp, rel=1e-6)
+        # The transform of a disc of radius α |Δz|: 2.7 Å, wide against the Airy disc.
+        argument = 2 * np.pi * frequency[1:] * 0.03 * abs(defocus_A)
+        disc = 2 * j1(argument) / argument
+        low = frequency[1:] < 0.35
+        np.testing.assert_allclose(transfer[1:][low], disc[low], atol=0.1)
+        assert disc[low].min() < -0.1
 
 
 def test_linear_pixels_hold_the_integral_of_the_exact_peak():
@@ -222,7 +258,68 @@ def test_focus_lies_in_the_middle_of_the_atoms(engine):
     above, middle, below = (picture[16 + shift, 16] for shift in (-5, 0, 5))
     assert middle > 1.3 * above
     assert middle > 1.3 * below
-    assert above == pytest.approx(below, rel=0.15)
+    # Not alike, because an atom is a lens of its own: the other engine knows. 1 Å of defocus is 18 %.
+    expected = image("linear", specimen, tilt_deg=np.zeros(1), optics=optics)[0]
+    assert above / below == pytest.approx(expected[11, 16] / expected[21, 16], rel=0.06)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_positive_defocus_focuses_beyond_the_middle_along_the_beam(engine):
+    # The beam runs towards +z: positive defocus sharpens the atom at z = +14 Å.
+    optics = OPTICS.model_copy(update={"convergence_mrad": 36.0, "source_size_A": 0.1})
+    specimen = atoms([[-2.0, 0.0, 14.0], [0.0, 0.0, 0.0], [2.0, 0.0, -14.0]], 28)
+    settings = {"tilt_deg": np.zeros(3), "defocus_A": np.array([-14.0, 0.0, 14.0]), "optics": optics}
+    pictures = image(engine, specimen, **settings)
+    at_atoms = pictures[:, [21, 16, 11], 16]
+    np.testing.assert_array_equal(at_atoms.argmax(axis=1), [0, 1, 2])
+    # In focus all three are alike.
+    np.testing.assert_allclose(np.diagonal(at_atoms), at_atoms[1, 1], rtol=0.15)
+
+
+@pytest.mark.parametrize("number", [28, 78])
+def test_one_atom_out_of_focus_looks_alike_in_all_engines(number):
+    specimen = atoms([0.33, -0.41, 0.0], number)
+    settings = {"tilt_deg": np.zeros(3), "defocus_A": np.array([-20.0, 0.0, 20.0]), "optics": ROOMY}
+    linear, prism, multislice = (image(engine, specimen, **settings) for engine in ENGINES_IN_ORDER)
+    for i in range(3):
+        assert rms_deviation(linear[i], multislice[i]) < 0.02
+        assert rms_deviation(prism[i], multislice[i]) < 0.02
+    # A heavy atom is a lens of its own: the sign of the defocus shows, and is the same in all engines.
+    for pictures in (linear, prism, multislice):
+        contrast = pictures[2].max() / pictures[0].max() - 1.0
+        assert contrast > (0.08 if number == 78 else 0.03)
+    assert rms_deviation(linear[1], linear[2]) > 0.2
+
+
+@pytest.mark.parametrize("engine", WAVE_ENGINES)
+def test_engines_agree_on_a_particle_out_of_focus(engine, cluster):
+    settings = {"tilt_deg": np.array([25.0]), "defocus_A": -25.0}
+    linear, wave = image("linear", cluster, **settings)[0], image(engine, cluster, **settings)[0]
+    focused = image("linear", cluster, tilt_deg=np.array([25.0]))[0]
+    assert rms_deviation(linear, wave) < 0.05
+    assert rms_deviation(focused, wave) > 0.15
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("defocus_A", [np.zeros(2), np.array([np.nan])])
+def test_defocus_is_one_number_for_each_image(engine, defocus_A):
+    with pytest.raises(ValueError, match="defocus_A has shape"):
+        ENGINES[engine](
+            atoms([0.0, 0.0, 0.0]),
+            rotations=tilt_rotations(np.zeros(1)),
+            shifts_A=np.zeros((1, 2)),
+            defocus_A=defocus_A,
+            volume=VOLUME,
+            optics=OPTICS,
+            rng=np.random.default_rng(0),
+        )
+
+
+def test_linear_images_are_never_negative(cluster):
+    optics = OpticsConfig(source_size_A=0.0)
+    pictures = image("linear", cluster, defocus_A=np.array([-60.0, 0.0, 60.0]), optics=optics)
+    assert pictures.min() >= 0.0
+    np.testing.assert_allclose(pictures.sum(axis=(1, 2)), pictures[1].sum(), rtol=0.02)
 
 
 def test_frozen_phonons_are_drawn_from_the_generator(cluster):
@@ -272,7 +369,9 @@ def test_stated_brightness_is_used():
 
 def test_cells_hold_the_atoms_their_vacuum_and_the_window(cluster):
     posed = cluster.positions_A[None] + np.array([1.0, -2.0, 0.5])
-    (cell,) = plan_cells(posed, optics=OPTICS, windowed=True)
+    (cell,) = plan_cells(posed, defocus_A=np.zeros(1), optics=OPTICS, windowed=True)
+    (blurred,) = plan_cells(posed, defocus_A=np.array([-50.0]), optics=OPTICS, windowed=False)
+    assert blurred.x.length_A == pytest.approx(np.ptp(posed[0, :, 0]) + 2 * (OPTICS.abtem.vacuum_A + 1.5))
     np.testing.assert_allclose(cell.centre_A, 0.5 * (posed.max(axis=(0, 1)) + posed.min(axis=(0, 1))))
     for axis, extent in zip((cell.x, cell.y), np.ptp(posed[0], axis=0)[:2], strict=True):
         assert axis.length_A >= extent + 2 * OPTICS.abtem.vacuum_A - 1e-6
@@ -290,7 +389,7 @@ def test_prism_windows_are_square_and_transform_fast(extent_A):
     import abtem
 
     posed = np.array([[[0.0, 0.0, 0.0], [*extent_A, 1.0]]])
-    (cell,) = plan_cells(posed, optics=OpticsConfig(), windowed=True)
+    (cell,) = plan_cells(posed, defocus_A=np.zeros(1), optics=OpticsConfig(), windowed=True)
     matrix = abtem.SMatrix(
         semiangle_cutoff=30.0,
         energy=300e3,

@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from picotome.configs.schema import (
+    AlloySpecimen,
     BlobSpecimen,
     CoreShellSpecimen,
     DisorderConfig,
@@ -46,6 +47,7 @@ def config_of(tmp_path: Path) -> ConfigOf:
         "wulff": WulffSpecimen(kind="wulff", diameter_A=19.0),
         "core_shell": CoreShellSpecimen(kind="core_shell", diameter_A=17.0),
         "blob": BlobSpecimen(kind="blob", diameter_A=21.0),
+        "alloy": AlloySpecimen(kind="alloy", diameter_A=18.0, lattice_A=3.92),
         "file": FileSpecimen(kind="file", path=str(path), rotate=True),
     }
     return configs.__getitem__
@@ -84,7 +86,7 @@ def test_every_specimen_is_well_formed_and_in_place(kind: str, seed: int, config
     n = len(specimen.positions_A)
     assert specimen.positions_A.shape == (n, 3) and specimen.positions_A.dtype == np.float64
     assert specimen.atomic_numbers.shape == (n,) and specimen.atomic_numbers.dtype == np.int64
-    assert set(specimen.atomic_numbers) == ({46, 78} if kind == "core_shell" else {78})
+    assert set(specimen.atomic_numbers) == {"core_shell": {46, 78}, "alloy": {28, 78}}.get(kind, {78})
     assert all(len(values) == n for values in specimen.truth.values())
     middle = (specimen.positions_A.min(axis=0) + specimen.positions_A.max(axis=0)) / 2
     assert np.abs(middle).max() <= (1e-9 if kind == "file" else VOLUME.voxel_size_A / 2)
@@ -92,7 +94,7 @@ def test_every_specimen_is_well_formed_and_in_place(kind: str, seed: int, config
     assert nearest.min() > 0.7 * NEAREST_A
 
 
-@pytest.mark.parametrize("kind", ["wulff", "core_shell", "blob"])
+@pytest.mark.parametrize("kind", ["wulff", "core_shell", "blob", "alloy"])
 @pytest.mark.parametrize("seed", range(3))
 def test_without_displacement_every_particle_is_a_piece_of_fcc_crystal(
     kind: str, seed: int, config_of: ConfigOf

@@ -17,6 +17,7 @@ from picotome.units import wavelength_A
 
 SolverName = Literal["sirt", "wbp"]
 EngineName = Literal["prism", "multislice", "linear"]
+GeometryName = Literal["tilt", "turns", "shifts", "defocus"]
 
 
 def _as_range(value: Any) -> Any:
@@ -47,6 +48,7 @@ Symbol = Annotated[str, AfterValidator(_known_symbol)]
 
 # Narrower peaks are not sampled well enough to place an atom to a picometre.
 _SMALLEST_SIGMA_VOXELS = 0.7
+_COMPOSITION_TOLERANCE = 1e-3
 
 
 class Section(BaseModel):
@@ -127,6 +129,57 @@ class BlobSpecimen(Section):
     rotate: bool = Field(True, description="free random orientation")
 
 
+class AlloySpecimen(_Particle):
+    """An f.c.c. particle of several elements: random, ordered, with a skin or with short-range order."""
+
+    kind: Literal["alloy"]
+    composition: dict[Symbol, Annotated[float, Field(gt=0, le=1)]] = Field(
+        {"Pt": 0.5, "Ni": 0.5}, min_length=1, description="fraction of the atoms by element; sum 1"
+    )
+    order: Literal["random", "L1_0", "L1_2"] = Field(
+        "random", description="L1_0: planes of the two main elements in turn; L1_2: the second on the corners"
+    )
+    surface: Symbol | None = Field(
+        None, description="element of the outermost layer (a Pt skin); null: as the inside"
+    )
+    short_range_order: float | None = Field(
+        None,
+        ge=-0.3,
+        le=0.7,
+        description="Warren-Cowley α of nearest neighbours, two main elements (unlike: -); null: chance",
+    )
+    lattice_A: float | None = Field(
+        None, gt=2, lt=8, description="cubic lattice parameter, Å; default: Vegard's law with ASE's"
+    )
+    relax: bool = Field(False, description="relax with ASE's EMT (Al, Cu, Ag, Au, Ni, Pd, Pt)")
+
+    @model_validator(mode="after")
+    def _elements_fit(self) -> AlloySpecimen:
+        total = sum(self.composition.values())
+        if abs(total - 1.0) > _COMPOSITION_TOLERANCE:
+            raise ValueError(
+                f"composition adds up to {total:g}; allowed is 1: these are fractions of the atoms"
+            )
+        if self.surface is not None and self.surface not in self.composition:
+            raise ValueError(
+                f"surface is {self.surface}; allowed is an element of the composition: "
+                f"{', '.join(self.composition)}"
+            )
+        wanted = [
+            key
+            for key, is_set in (
+                ("order", self.order != "random"),
+                ("short_range_order", self.short_range_order is not None),
+            )
+            if is_set
+        ]
+        if wanted and len(self.composition) == 1:
+            raise ValueError(f"{wanted[0]} is set for one element; give composition two or more")
+        if len(wanted) == 2:
+            raise ValueError(f"short_range_order is set with order {self.order}; allowed is order random")
+        return self
+
+
 class FileSpecimen(Section):
     """Any structure that ASE reads; centred in the box."""
 
@@ -136,7 +189,8 @@ class FileSpecimen(Section):
 
 
 SpecimenConfig = Annotated[
-    WulffSpecimen | CoreShellSpecimen | BlobSpecimen | FileSpecimen, Field(discriminator="kind")
+    WulffSpecimen | CoreShellSpecimen | BlobSpecimen | AlloySpecimen | FileSpecimen,
+    Field(discriminator="kind"),
 ]
 
 
@@ -151,7 +205,7 @@ class LinearConfig(Section):
     )
     default_debye_waller_A2: Range = Field((0.35, 0.35), description="B of all other elements, Å²")
     extra_blur_A: Range = Field(
-        (0.0, 0.0), description="further blur per particle (defocus, drift), sigma, Å"
+        (0.0, 0.0), description="further blur per particle (drift, lens errors), sigma, Å"
     )
     saturation: Range = Field(
         (0.0, 0.0), description="s in I -> I (1 - s I / max I): channelling loss of the thickest parts"
@@ -178,6 +232,12 @@ class OpticsConfig(Section):
     detector_inner_mrad: float = Field(40.0, gt=0, description="inner semi-angle of the annulus, mrad")
     detector_outer_mrad: float = Field(95.0, gt=0, description="outer semi-angle of the annulus, mrad")
     source_size_A: float = Field(0.35, ge=0, le=2, description="effective source size, sigma, Å")
+    defocus_A: float = Field(
+        0.0,
+        ge=-200,
+        le=200,
+        description="how far beyond the middle of the specimen the probe is focused, Å (along the beam: +)",
+    )
     linear: LinearConfig = LinearConfig()
     abtem: AbtemConfig = AbtemConfig()
 
@@ -216,6 +276,9 @@ class AcquisitionConfig(Section):
     )
     tilt_error_rms_deg: float = Field(0.0, ge=0, le=5, description="unknown rotation about each axis, rms, °")
     shift_error_rms_A: float = Field(0.0, ge=0, le=5, description="unknown shift along x and y, rms, Å")
+    defocus_rms_A: float = Field(
+        0.0, ge=0, le=50, description="unknown change of the defocus from image to image, rms, Å (normal)"
+    )
     gain_rms: float = Field(
         0.0, ge=0, le=0.5, description="relative change of brightness from image to image, rms"
     )
@@ -293,6 +356,24 @@ class TracingConfig(Section):
     )
 
 
+class RefinementConfig(Section):
+    """From traced to refined atoms: a fit to all images at once."""
+
+    geometry: tuple[GeometryName, ...] = Field(
+        ("tilt", "turns", "shifts"),
+        description="what may be wrong with each image: tilt (about y), turns (about x, z), shifts, defocus",
+    )
+    brightness: Literal["atom", "element"] = Field(
+        "atom", description="one brightness for each atom, or one for all atoms of an element"
+    )
+    gain: bool = Field(True, description="fit a relative brightness of each image")
+    background: bool = Field(True, description="fit a constant background of each image")
+    change_atoms: bool = Field(
+        True, description="add atoms that the images call for, remove unsupported ones"
+    )
+    n_steps: int = Field(30, ge=1, le=1000, description="most Gauss-Newton steps of the last fit")
+
+
 class ScoringConfig(Section):
     """How a trace is held against the truth."""
 
@@ -322,6 +403,7 @@ class Recipe(Section):
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
     tracing: TracingConfig = TracingConfig()
+    refinement: RefinementConfig = RefinementConfig()
     scoring: ScoringConfig = ScoringConfig()
 
     @model_validator(mode="after")

@@ -1,16 +1,23 @@
-"""One stage on one file: what the commands simulate, import, reconstruct, trace and score do."""
+"""One stage on one file: what the commands simulate, import, reconstruct, trace, refine and score do."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import ValidationError
 
-from picotome.configs.schema import FileSpecimen, Recipe, ReconstructionConfig, ScoringConfig, TracingConfig
+from picotome.configs.schema import (
+    FileSpecimen,
+    Recipe,
+    ReconstructionConfig,
+    RefinementConfig,
+    ScoringConfig,
+    TracingConfig,
+)
 from picotome.datasets.foreign import import_series
 from picotome.datasets.pairs import versions
 from picotome.datasets.safe_write import safe_write, write_text
@@ -24,6 +31,9 @@ from picotome.simgen.particles import build_specimen, read_structure
 from picotome.trace.numbers import score_numbers
 from picotome.trace.scoring import score_trace
 from picotome.trace.tracing import trace_tomogram
+
+if TYPE_CHECKING:
+    from picotome.trace.refinement.refine import Refined
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 _VERSIONED = ("picotome", "abtem", "ase", "h5py", "numpy", "scipy")
@@ -121,6 +131,61 @@ def trace_file(
     return trace
 
 
+def refinement_config(*, geometry: Sequence[str], brightness: str) -> RefinementConfig:
+    """Turn what the command line says into a configuration."""
+    try:
+        return RefinementConfig.model_validate({"geometry": tuple(geometry), "brightness": brightness})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"--{first['loc'][0]}: {first['msg']}; found {first['input']!r}") from error
+
+
+def refine_file(
+    trace_path: Path,
+    series_path: Path,
+    *,
+    out: Path,
+    elements: Sequence[str],
+    config: RefinementConfig,
+    min_distance_A: float,
+    device: str,
+    track: Track,
+) -> Refined:
+    """Refine the trace of one file against the series of another, and write atoms and image fit."""
+    from picotome.trace.refinement.refine import refine_trace
+
+    check_out(out, (*HDF5_SUFFIXES, ".xyz"))
+    trace = _read_trace(trace_path)
+    if not np.isfinite(trace.intensities).all():
+        raise ValueError(
+            f"{trace_path} holds no brightness of the atoms; give the HDF5 file that `picotome trace` wrote"
+        )
+    records = read_records(series_path)
+    series = pick(records, TiltSeries, series_path)
+    from ase.data import chemical_symbols
+
+    known = sorted({int(number) for number in trace.atomic_numbers if number > 0})
+    symbols = tuple(elements) or tuple(chemical_symbols[number] for number in known)
+    if not symbols:
+        raise ValueError(f"{trace_path} names no elements; state them, for example --elements Pd,Pt")
+    refined = refine_trace(
+        trace,
+        series,
+        elements=symbols,
+        config=config,
+        min_distance_A=min_distance_A,
+        device=device,
+        progress=lambda done, most: track("refine", done, most),
+    )
+    if out.suffix == ".xyz":
+        _write_xyz(out, refined.trace)
+    else:
+        provenance = {"source": [trace_path.name, series_path.name], "elements": list(symbols)}
+        stored = {**specimen_of(records), "trace": refined.trace, "images": refined.images}
+        write_stage(out, stored, provenance=provenance)
+    return refined
+
+
 def score_file(trace_path: Path, truth_path: Path, *, radius_A: float, out: Path | None) -> Score:
     """Score found atoms of one file against true atoms of another."""
     try:
@@ -151,6 +216,10 @@ def _write_xyz(out: Path, trace: Trace) -> None:
 
     atoms = Atoms(numbers=trace.atomic_numbers, positions=trace.positions_A)
     atoms.set_array("intensity", trace.intensities)
+    if trace.uncertainty_pm is not None:
+        atoms.set_array("uncertainty_pm", trace.uncertainty_pm)
+    if trace.support is not None:
+        atoms.set_array("support", trace.support)
     with safe_write(out) as temporary:
         write(temporary, atoms, format="extxyz")
 
@@ -173,7 +242,9 @@ def specimen_of(records: dict[str, Record]) -> dict[str, Record]:
 
 def _read_trace(path: Path) -> Trace:
     if path.suffix in HDF5_SUFFIXES:
-        trace: Trace = pick(read_records(path), Trace, path, ("trace", "trace_unet", "trace_raw"))
+        trace: Trace = pick(
+            read_records(path), Trace, path, ("trace", "trace_refined", "trace_unet", "trace_raw")
+        )
         return trace
     atoms = read_structure(FileSpecimen(kind="file", path=str(path)), rng=stream(0, 0, "build"))
     nothing = np.full(len(atoms.positions_A), np.nan)

@@ -20,13 +20,13 @@ import numpy as np
 
 from picotome.datasets.safe_write import safe_write
 from picotome.recon.normalise import tomogram_scale
-from picotome.records import Pair, Specimen, TiltSeries, Tomogram, Trace
+from picotome.records import ImageFit, Pair, Specimen, TiltSeries, Tomogram, Trace
 
 FORMAT = "picotome"
 FORMAT_VERSION = 1
 
-Record = Specimen | TiltSeries | Tomogram | Trace
-_CLASSES: dict[str, type[Record]] = {c.__name__: c for c in (Specimen, TiltSeries, Tomogram, Trace)}
+Record = Specimen | TiltSeries | Tomogram | Trace | ImageFit
+_CLASSES: dict[str, type[Record]] = {c.__name__: c for c in (Specimen, TiltSeries, Tomogram, Trace, ImageFit)}
 _CHUNK_VOXELS = 32
 
 

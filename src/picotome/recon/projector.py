@@ -2,58 +2,62 @@
 
 The tilt axis is y, so every (x, z) plane of the volume is projected by the same sparse matrix: one row
 for each detector pixel of each image, one column for each voxel of a plane. The adjoint is that matrix
-transposed, not a second approximation of it.
+transposed, not a second approximation of it: both read the same weights.
 
-A voxel is a cube and a pixel a square: an entry is the area of the turned square of the voxel inside the
+A voxel is a cube and a pixel a square: a weight is the area of the turned square of the voxel inside the
 strip of rays that enter the pixel. Compared with sharing a voxel between its two nearest pixels, that takes
-a third off the error of a projected atom and makes the matrix a fifth larger.
+a third off the error of a projected atom. A shadow reaches three pixels, so the matrix is kept as three
+weights for each voxel and tilt, and the first of their pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_matrix
 
 from picotome.geometry import A_to_index, axis_A, tilt_rotation
+from picotome.recon.kernels import N_SLICES, add_projection, fill_backprojection
 from picotome.recon.threads import map_in_threads
 
 # Below this |cos θ| or |sin θ| a side of the shadow is upright as far as float32 can tell, and the divided
 # difference of the general formula would lose digits.
 _UPRIGHT = 1e-5
-_N_ROW_BLOCKS = 24
-
-RowBlock = tuple[slice, Any]
+# Areas below this are rounding errors.
+_NO_AREA = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
 class Projector:
-    """A, kept with its transpose.
+    """A, by voxel.
 
     Attributes
     ----------
-    forward
-        (n_tilts · n_x, n_x · n_z) sparse float32, entries in Å: an image is a line integral.
-    adjoint
-        The transpose of `forward`, stored by rows for speed.
-    n_tilts, n_x, n_z
-        Images, pixels across the tilt axis and voxels along the beam.
+    first_row
+        (n_x · n_z, n_tilts) uint32: first of the three pixels that a voxel can reach in each image, counted
+        through all images, each with a margin of one pixel on both sides.
+    weights
+        (n_x · n_z, n_tilts, 3) float32 entries of A for those pixels, in Å: an image is a line integral.
+        Zero in the margin.
+    n_x, n_z
+        Pixels across the tilt axis and voxels along the beam.
     voxel_size_A
         Edge of voxels and pixels.
     """
 
-    forward: Any
-    adjoint: Any
-    n_tilts: int
+    first_row: NDArray[Any]
+    weights: NDArray[Any]
     n_x: int
     n_z: int
     voxel_size_A: float
+
+    @property
+    def n_tilts(self) -> int:
+        """Number of images."""
+        return int(self.first_row.shape[1])
 
 
 def make_projector(tilt_deg: ArrayLike, *, n_x: int, n_z: int, voxel_size_A: float) -> Projector:
@@ -86,12 +90,21 @@ def make_projector(tilt_deg: ArrayLike, *, n_x: int, n_z: int, voxel_size_A: flo
 # Every particle of a dataset is seen at the same tilts.
 @lru_cache(maxsize=4)
 def _cached_projector(tilts: tuple[float, ...], n_x: int, n_z: int, voxel_size_A: float) -> Projector:
-    parts = list(_entries(tilts, n_x, n_z, voxel_size_A))
-    rows, columns, areas = (np.concatenate(part) for part in zip(*parts, strict=True))
-    entries = (areas * voxel_size_A).astype(np.float32)
-    forward = csr_matrix((entries, (rows, columns)), shape=(len(tilts) * n_x, n_x * n_z))
-    adjoint = forward.T.tocsr()
-    return Projector(forward, adjoint, n_tilts=len(tilts), n_x=n_x, n_z=n_z, voxel_size_A=voxel_size_A)
+    x_A, z_A = np.meshgrid(axis_A(n_x, voxel_size_A), axis_A(n_z, voxel_size_A), indexing="ij")
+    plane_A = np.stack([x_A.ravel(), np.zeros(x_A.size), z_A.ravel()], axis=1)
+    first_row = np.empty((x_A.size, len(tilts)), dtype=np.uint32)
+    weights = np.empty((x_A.size, len(tilts), 3), dtype=np.float32)
+    for number, tilt in enumerate(tilts):
+        turn = tilt_rotation(tilt)
+        landing = A_to_index((plane_A @ turn.T)[:, :1], (n_x,), voxel_size_A)
+        # A shadow is at most √2 wide; with half a pixel at each end it reaches no further than 1.21 pixels.
+        first = np.clip(np.rint(landing) - 1, -1, n_x - 2)
+        pixel = first + np.arange(3)
+        area = _shared_area(landing - pixel, abs(turn[0, 0]), abs(turn[0, 2]))
+        seen = (pixel >= 0) & (pixel < n_x) & (area > _NO_AREA)
+        first_row[:, number] = first[:, 0] + 1 + number * (n_x + 2)
+        weights[:, number] = np.where(seen, area * voxel_size_A, 0.0)
+    return Projector(first_row, weights, n_x=n_x, n_z=n_z, voxel_size_A=voxel_size_A)
 
 
 def project(volume: NDArray[Any], projector: Projector) -> NDArray[Any]:
@@ -107,7 +120,18 @@ def project(volume: NDArray[Any], projector: Projector) -> NDArray[Any]:
             f"volume has shape {volume.shape}; allowed is ({projector.n_x}, ny, {projector.n_z}): "
             "make a projector for this volume"
         )
-    return images_from_rows(_multiply(projector.forward, planes_from_volume(volume)), projector)
+    images = np.empty((projector.n_tilts, projector.n_x, volume.shape[1]), dtype=np.float32)
+
+    def fill(block: slice) -> None:
+        part = volume[:, block].transpose(0, 2, 1)
+        planes = np.zeros((projector.n_x * projector.n_z, N_SLICES), dtype=np.float32)
+        planes[:, : part.shape[2]] = part.reshape(-1, part.shape[2])
+        projected = np.zeros((projector.n_tilts, projector.n_x + 2, N_SLICES), dtype=np.float32)
+        add_projection(projector.first_row, projector.weights, planes, projected)
+        images[:, :, block] = projected[:, 1:-1, : part.shape[2]]
+
+    map_in_threads(fill, slice_blocks(volume.shape[1]))
+    return images
 
 
 def backproject(images: NDArray[Any], projector: Projector) -> NDArray[Any]:
@@ -123,63 +147,34 @@ def backproject(images: NDArray[Any], projector: Projector) -> NDArray[Any]:
             f"images have shape {images.shape}; allowed is ({projector.n_tilts}, {projector.n_x}, ny): "
             "make a projector for this series"
         )
-    return volume_from_planes(_multiply(projector.adjoint, rows_from_images(images)), projector)
+    volume = np.empty((projector.n_x, images.shape[2], projector.n_z), dtype=np.float32)
+
+    def fill(block: slice) -> None:
+        planes = np.empty((projector.n_x * projector.n_z, N_SLICES), dtype=np.float32)
+        margined = images_with_margin(images[:, :, block], projector)
+        fill_backprojection(projector.first_row, projector.weights, margined, planes)
+        set_planes(volume[:, block], planes)
+
+    map_in_threads(fill, slice_blocks(images.shape[2]))
+    return volume
 
 
-def row_blocks(matrix: Any) -> list[RowBlock]:
-    """Cut a sparse matrix into blocks of rows: work for threads whose number cannot change the result."""
-    edges = np.unique(np.linspace(0, matrix.shape[0], _N_ROW_BLOCKS + 1).astype(int)).tolist()
-    return [(slice(low, high), matrix[low:high]) for low, high in pairwise(edges)]
+def slice_blocks(n_y: int) -> list[slice]:
+    """Cut the axis of the slices into blocks for the kernels: work for threads."""
+    return [slice(start, min(start + N_SLICES, n_y)) for start in range(0, n_y, N_SLICES)]
 
 
-def planes_from_volume(volume: NDArray[Any]) -> NDArray[Any]:
-    """Lay a volume out as (nx · nz, ny), the right-hand side of the sparse matrix."""
-    return np.ascontiguousarray(volume.transpose(0, 2, 1), dtype=np.float32).reshape(-1, volume.shape[1])
+def images_with_margin(images: NDArray[Any], projector: Projector) -> NDArray[Any]:
+    """Lay a block of (n_tilts, n_x, ≤ N_SLICES) images out as the kernels want it, padded with zeros."""
+    margined = np.zeros((projector.n_tilts, projector.n_x + 2, N_SLICES), dtype=np.float32)
+    margined[:, 1:-1, : images.shape[2]] = images
+    return margined
 
 
-def volume_from_planes(planes: NDArray[Any], projector: Projector) -> NDArray[Any]:
-    """Invert `planes_from_volume`."""
-    volume = planes.reshape(projector.n_x, projector.n_z, -1).transpose(0, 2, 1)
-    return np.ascontiguousarray(volume)
-
-
-def rows_from_images(images: NDArray[Any]) -> NDArray[Any]:
-    """Lay images out as (n_tilts · nx, ny)."""
-    return np.ascontiguousarray(images, dtype=np.float32).reshape(-1, images.shape[2])
-
-
-def images_from_rows(rows: NDArray[Any], projector: Projector) -> NDArray[Any]:
-    """Invert `rows_from_images`."""
-    return rows.reshape(projector.n_tilts, projector.n_x, -1)
-
-
-def _multiply(matrix: Any, planes: NDArray[Any]) -> NDArray[Any]:
-    product = np.empty((matrix.shape[0], planes.shape[1]), dtype=np.float32)
-
-    def fill(block: RowBlock) -> None:
-        rows, part = block
-        product[rows] = part @ planes
-
-    map_in_threads(fill, row_blocks(matrix))
-    return product
-
-
-def _entries(
-    tilts: tuple[float, ...], n_x: int, n_z: int, voxel_size_A: float
-) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
-    """Rows, columns and shared areas in voxels, for each tilt and each pixel that a voxel can reach."""
-    x_A, z_A = np.meshgrid(axis_A(n_x, voxel_size_A), axis_A(n_z, voxel_size_A), indexing="ij")
-    plane_A = np.stack([x_A.ravel(), np.zeros(x_A.size), z_A.ravel()], axis=1)
-    voxel = np.arange(x_A.size)
-    for number, tilt in enumerate(tilts):
-        turn = tilt_rotation(tilt)
-        landing = A_to_index((plane_A @ turn.T)[:, :1], (n_x,), voxel_size_A)[:, 0]
-        nearest = np.rint(landing).astype(np.int64)
-        # A shadow is at most √2 wide; with half a pixel at each end it reaches no further than 1.21 pixels.
-        for pixel in (nearest - 1, nearest, nearest + 1):
-            area = _shared_area(landing - pixel, abs(turn[0, 0]), abs(turn[0, 2]))
-            kept = (pixel >= 0) & (pixel < n_x) & (area > 1e-7)
-            yield number * n_x + pixel[kept], voxel[kept], area[kept]
+def set_planes(volume: NDArray[Any], planes: NDArray[Any]) -> None:
+    """Fill a (n_x, ≤ N_SLICES, n_z) block of a volume from the (n_x · n_z, N_SLICES) planes of a kernel."""
+    n_x, n_y, n_z = volume.shape
+    volume[:] = planes.reshape(n_x, n_z, -1)[:, :, :n_y].transpose(0, 2, 1)
 
 
 def _shared_area(distance: NDArray[Any], c: float, s: float) -> NDArray[Any]:

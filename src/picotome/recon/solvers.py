@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from picotome.configs.schema import ReconstructionConfig
 from picotome.recon.angles import angular_weights_rad
+from picotome.recon.kernels import N_SLICES, improve_planes
 from picotome.recon.projector import (
     Projector,
-    RowBlock,
     backproject,
+    images_with_margin,
     make_projector,
-    row_blocks,
-    rows_from_images,
-    volume_from_planes,
+    project,
+    set_planes,
+    slice_blocks,
 )
 from picotome.recon.threads import map_in_threads
 from picotome.records import TiltSeries, Tomogram
@@ -81,12 +82,11 @@ def solve_sirt(
     extrapolates (Beck & Teboulle, SIAM J. Imaging Sci. 2, 183 (2009), doi:10.1137/080716542). Thirty such
     iterations equal several hundred without momentum; many more fit the noise.
     """
-    measured = rows_from_images(images)
     # Slices are solved apart, and one without a single positive pixel stays zero: vacuum costs nothing.
-    lit = (measured > 0).any(axis=0)
-    planes = np.zeros((projector.n_x * projector.n_z, measured.shape[1]), dtype=np.float32)
-    planes[:, lit] = _accelerated_sirt(measured[:, lit], projector, config.n_iterations)
-    return volume_from_planes(planes, projector)
+    lit = (images > 0).any(axis=(0, 1))
+    volume = np.zeros((projector.n_x, images.shape[2], projector.n_z), dtype=np.float32)
+    volume[:, lit] = _accelerated_sirt(images[:, :, lit], projector, config.n_iterations)
+    return volume
 
 
 def solve_wbp(
@@ -140,47 +140,45 @@ def _check(series: TiltSeries) -> None:
         raise ValueError(f"pixel_size_A is {series.pixel_size_A}; allowed is a finite number above 0")
 
 
-def _accelerated_sirt(measured: NDArray[Any], projector: Projector, n_iterations: int) -> NDArray[Any]:
-    """(nx · nz, ny) planes of the tomogram from (n_tilts · nx, ny) rows of the images."""
-    forward, adjoint = row_blocks(projector.forward), row_blocks(projector.adjoint)
-    row_scale = _inverse_sums(projector.forward)[:, None]
-    column_scale = _inverse_sums(projector.adjoint)[:, None]
-    current = np.zeros((projector.n_x * projector.n_z, measured.shape[1]), dtype=np.float32)
-    extrapolated = current.copy()
-    residual = np.empty_like(measured)
-    inertia = np.float32(0.0)
+def _accelerated_sirt(images: NDArray[Any], projector: Projector, n_iterations: int) -> NDArray[Any]:
+    """(n_x, n_y, n_z) volume from (n_tilts, n_x, n_y) images."""
+    n_tilts, n_x, n_y, n_z = projector.n_tilts, projector.n_x, images.shape[2], projector.n_z
+    row_sums = project(np.ones((n_x, 1, n_z), dtype=np.float32), projector)
+    column_sums = backproject(np.ones((n_tilts, n_x, 1), dtype=np.float32), projector)
+    pixel_scale = np.pad(_inverse(row_sums), ((0, 0), (1, 1), (0, 0)))
+    voxel_scale = _inverse(column_sums).ravel()
+    volume = np.empty((n_x, n_y, n_z), dtype=np.float32)
 
-    # Everything is done block by block, while the product is still in the processor's cache.
-    def compare(block: RowBlock) -> None:
-        rows, matrix = block
-        misfit = matrix @ extrapolated
-        np.subtract(measured[rows], misfit, out=misfit)
-        np.multiply(misfit, row_scale[rows], out=residual[rows])
+    def solve(block: slice) -> None:
+        measured = images_with_margin(images[:, :, block], projector)
+        projected = np.zeros_like(measured)
+        current = np.zeros((n_x * n_z, N_SLICES), dtype=np.float32)
+        extrapolated = np.zeros_like(current)
+        momentum = 1.0
+        for _ in range(n_iterations):
+            following = (1.0 + np.sqrt(1.0 + 4.0 * momentum**2)) / 2.0
+            inertia, momentum = np.float32((momentum - 1.0) / following), following
+            residual = (measured - projected) * pixel_scale
+            projected.fill(0.0)
+            improve_planes(
+                projector.first_row,
+                projector.weights,
+                residual,
+                voxel_scale,
+                inertia,
+                current,
+                extrapolated,
+                projected,
+            )
+        set_planes(volume[:, block], current)
 
-    def improve(block: RowBlock) -> None:
-        rows, matrix = block
-        improved = matrix @ residual
-        improved *= column_scale[rows]
-        improved += extrapolated[rows]
-        np.maximum(improved, 0.0, out=improved)
-        ahead = np.subtract(improved, current[rows], out=extrapolated[rows])
-        ahead *= inertia
-        ahead += improved
-        current[rows] = improved
-
-    momentum = 1.0
-    for _ in range(n_iterations):
-        following = (1.0 + np.sqrt(1.0 + 4.0 * momentum**2)) / 2.0
-        inertia, momentum = np.float32((momentum - 1.0) / following), following
-        map_in_threads(compare, forward)
-        map_in_threads(improve, adjoint)
-    return current
+    map_in_threads(solve, slice_blocks(n_y))
+    return volume
 
 
-def _inverse_sums(matrix: Any) -> NDArray[Any]:
+def _inverse(sums: NDArray[Any]) -> NDArray[Any]:
     """1 / row sums; zero for rows that touch next to nothing (corners outside the field of view)."""
-    sums = np.asarray(matrix.sum(axis=1)).ravel()
-    smallest = 1e-3 * sums.max()
+    smallest = np.float32(1e-3) * sums.max()
     inverse: NDArray[Any] = np.where(sums > smallest, 1.0 / np.maximum(sums, smallest), 0.0).astype(
         np.float32
     )

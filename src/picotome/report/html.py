@@ -28,6 +28,8 @@ _COLUMNS: tuple[tuple[str, str, int | None], ...] = (
     ("by element", "rmsd_species_pm", 2),
     ("rigid fit", "rigid_rmsd_pm", 2),
     ("affine fit", "affine_rmsd_pm", 2),
+    ("bound", "crlb_pm", 2),
+    ("efficiency", "efficiency", 2),
     ("species right", "species_accuracy", 4),
     ("radius / Å", "radius_A", 2),
     ("chance recall", "chance_recall", 3),
@@ -50,7 +52,16 @@ _HOW_TO_READ = (
         "RMSD after the best rotation, and after the best linear map. A large gain from the latter means a "
         "calibration error.",
     ),
-    ("raw, unet", "Atoms traced in the tomogram as reconstructed, and after the network repaired it."),
+    (
+        "bound, efficiency",
+        "The Cramér-Rao bound: the RMSD that no unbiased method can beat with these electrons and tilts, and "
+        "how many times larger the RMSD is (after a rigid fit where the geometry of the images is unknown).",
+    ),
+    (
+        "raw, unet, refined",
+        "Atoms traced in the tomogram as reconstructed, after the network repaired it, and fitted to the "
+        "images themselves.",
+    ),
 )
 _STYLE = """
 :root { color-scheme: light; }

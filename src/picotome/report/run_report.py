@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from picotome.records import Pair, Score, Tomogram
+from picotome.records import Pair, Score, Tomogram, Trace
 from picotome.report.figures import (
     draw_atoms,
+    draw_calibration,
     draw_error_histogram,
     draw_fourier,
     draw_series,
@@ -18,6 +19,8 @@ from picotome.report.figures import (
 from picotome.report.html import write_report
 
 Figure = tuple[str, Path, str]
+
+_CALIBRATION = "Errors that the fit predicts against true ones, for atoms in order of the prediction."
 
 
 class Judged(Protocol):
@@ -38,6 +41,10 @@ class Judged(Protocol):
     @property
     def scores(self) -> Mapping[str, Score]:
         """Score of each stage."""
+
+    @property
+    def traces(self) -> Mapping[str, Trace]:
+        """Trace of each stage."""
 
 
 def write_run_report(
@@ -70,10 +77,13 @@ def draw_particle(folder: Path, item: Judged) -> list[Figure]:
     draw_fourier(fourier, **tomograms, tilt_deg=pair.series.tilt_deg)
     draw_error_histogram(errors, scores=item.scores)
     draw_atoms(atoms, specimen=pair.specimen, scores=item.scores)
+    calibration = folder / f"{name}_calibration.png"
+    drawn = draw_calibration(calibration, traces=item.traces, scores=item.scores)
     return [
         (f"{name}: tilt series", images, "Images as recorded, with their tilts."),
         (f"{name}: slices", slices, "Slices through the raw, the repaired and the ideal tomogram."),
         (f"{name}: Fourier slice", fourier, "Power at ky = 0; between the lines no image was recorded."),
         (f"{name}: errors", errors, "Distance of each matched atom from its true position."),
         (f"{name}: atoms", atoms, "True atoms coloured by the error of their partner."),
+        *([(f"{name}: calibration", calibration, _CALIBRATION)] if drawn else []),
     ]

@@ -14,7 +14,7 @@ from picotome.configs.loading import load_recipe, recipe_to_yaml
 from picotome.datasets.manifest import MANIFEST_NAME, read_manifest
 from picotome.datasets.pairs import SPLITS, elements_of
 from picotome.datasets.store import Record, read_provenance, read_records
-from picotome.records import Specimen, TiltSeries, Tomogram, Trace
+from picotome.records import ImageFit, Specimen, TiltSeries, Tomogram, Trace
 from picotome.report.figures import draw_series, draw_specimen, draw_tomogram, draw_trace, draw_training
 from picotome.report.tables import score_table
 
@@ -69,6 +69,8 @@ def _show_records(path: Path, out: Path) -> Shown:
     pictures = []
     for name, record in records.items():
         lines.append(f"  {name}: {_describe(record)}")
+        if isinstance(record, ImageFit):
+            continue
         picture = out if len(records) == 1 else out.with_name(f"{out.stem}_{name}.png")
         _draw(record, picture)
         pictures.append(picture)
@@ -91,6 +93,15 @@ def _describe(record: Record) -> str:
         )
     if isinstance(record, Tomogram):
         return f"{record.kind} tomogram {record.volume.shape}, voxels of {record.voxel_size_A:g} Å"
+    if isinstance(record, ImageFit):
+        turned = np.sqrt(np.mean(record.tilt_error_deg**2))
+        shifted = np.sqrt(np.mean(record.shift_error_A**2))
+        return (
+            f"fit to {len(record.gain)} images: angles off by {turned:.3f}° rms, shifts by {shifted:.3f} Å "
+            f"rms; probe core {record.core_sigma_A:.2f} Å, tail {record.tail_sigma_A:.2f} Å "
+            f"({record.tail_fraction:.0%}); χ² {record.chi2:.2f}, unexplained {record.misfit:.1%}; "
+            f"{record.n_added} atoms added, {record.n_removed} removed"
+        )
     counts = {
         int(z): int(n) for z, n in zip(*np.unique(record.atomic_numbers, return_counts=True), strict=True)
     }

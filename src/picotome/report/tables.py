@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from picotome.records import Score
+from picotome.records import ImageFit, Score, Trace
 from picotome.trace.numbers import score_numbers
 
 _COLUMNS = (
@@ -18,6 +19,8 @@ _COLUMNS = (
     ("surface/pm", "surface_rmsd_pm", ".2f"),
     ("core/pm", "core_rmsd_pm", ".2f"),
     ("species", "species_accuracy", ".4f"),
+    ("bound/pm", "crlb_pm", ".2f"),
+    ("efficiency", "efficiency", ".2f"),
 )
 
 
@@ -33,6 +36,23 @@ def score_table(specimens: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
     )
+
+
+def refinement_lines(trace: Trace, images: ImageFit) -> str:
+    """What a refinement found, for the terminal."""
+    angle, shift = (math.sqrt(float((a**2).mean())) for a in (images.tilt_error_deg, images.shift_error_A))
+    focus = math.sqrt(float((images.defocus_A**2).mean()))
+    tail = f"tail {images.tail_sigma_A:.2f} Å with {images.tail_fraction:.0%}"
+    lines = [
+        ("images", f"χ² {images.chi2:.2f} per lit pixel; {images.misfit:.1%} of the signal unexplained"),
+        ("geometry", f"was off by {angle:.3f}° and {shift:.3f} Å rms, the focus by {focus:.1f} Å rms"),
+        ("probe", f"core {images.core_sigma_A:.2f} Å, {tail}"),
+        ("atoms", f"{images.n_added} added, {images.n_removed} removed"),
+    ]
+    if trace.uncertainty_pm is not None:
+        rms = math.sqrt(float((trace.uncertainty_pm**2).sum(axis=1).mean()))
+        lines.append(("error", f"{rms:.1f} pm rms expected from counting and misfit, common motions apart"))
+    return "\n".join(f"{key:>10}  {text}" for key, text in lines)
 
 
 def score_lines(score: Score) -> str:

@@ -1,9 +1,10 @@
 """The wave engines: abTEM's PRISM and plain multislice, with an annular detector.
 
-Every image has its own periodic cell around the projected atoms, with `optics.abtem.vacuum_A` on each side.
-The probe is focused at the middle of the atoms along the beam. It is scanned over the whole cell, and the
-scan is blurred by the source and integrated over the pixels in Fourier space, where a pixel can be centred
-anywhere: nothing is ever shifted by half a step. Pixels outside the cell are zero.
+Every image has its own periodic cell around the projected atoms, with `optics.abtem.vacuum_A` on each side,
+and more where the probe is defocused. The probe is focused at the middle of the atoms along the beam, or
+`defocus_A` beyond it. It is scanned over the whole cell, and the scan is blurred by the source and integrated
+over the pixels in Fourier space, where a pixel can be centred anywhere: nothing is ever shifted by half a
+step. Pixels outside the cell are zero.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from picotome.configs.schema import OpticsConfig, VolumeConfig
 from picotome.geometry import axis_A
 from picotome.records import Specimen
 from picotome.simgen.cells import Axis, Cell, downsample_angle_mrad, plan_cells
-from picotome.simgen.pose import pose_atoms
+from picotome.simgen.pose import check_defocus, pose_atoms
 
 if TYPE_CHECKING:
     import abtem
@@ -34,7 +35,8 @@ _WAVES_PER_BATCH = 16
 _PRISM_TILE = 10
 _MULTISLICE_TILE = 4
 
-Scan = Callable[[Cell, "SliceTransmission", OpticsConfig], NDArray[Any]]
+# The number is the depth of the focal plane below the top of the cell, in Å.
+Scan = Callable[[Cell, "SliceTransmission", OpticsConfig, float], NDArray[Any]]
 
 
 def image_prism(
@@ -42,6 +44,7 @@ def image_prism(
     *,
     rotations: NDArray[Any],
     shifts_A: NDArray[Any],
+    defocus_A: NDArray[Any],
     volume: VolumeConfig,
     optics: OpticsConfig,
     rng: np.random.Generator,
@@ -53,11 +56,13 @@ def image_prism(
     `optics.abtem.prism_window_A` allows.
     """
     posed_A = pose_atoms(specimen, rotations=rotations, shifts_A=shifts_A, volume=volume)
+    defocus_A = check_defocus(defocus_A, n_images=len(posed_A))
     return _image_series(
         _scan_prism,
-        plan_cells(posed_A, optics=optics, windowed=True),
+        plan_cells(posed_A, defocus_A=defocus_A, optics=optics, windowed=True),
         specimen,
         posed_A,
+        defocus_A=defocus_A,
         volume=volume,
         optics=optics,
         rng=rng,
@@ -70,6 +75,7 @@ def image_multislice(
     *,
     rotations: NDArray[Any],
     shifts_A: NDArray[Any],
+    defocus_A: NDArray[Any],
     volume: VolumeConfig,
     optics: OpticsConfig,
     rng: np.random.Generator,
@@ -80,11 +86,13 @@ def image_multislice(
     See `picotome.simgen.engines.ENGINES` for the signature.
     """
     posed_A = pose_atoms(specimen, rotations=rotations, shifts_A=shifts_A, volume=volume)
+    defocus_A = check_defocus(defocus_A, n_images=len(posed_A))
     return _image_series(
         _scan_multislice,
-        plan_cells(posed_A, optics=optics, windowed=False),
+        plan_cells(posed_A, defocus_A=defocus_A, optics=optics, windowed=False),
         specimen,
         posed_A,
+        defocus_A=defocus_A,
         volume=volume,
         optics=optics,
         rng=rng,
@@ -98,6 +106,7 @@ def _image_series(
     specimen: Specimen,
     posed_A: NDArray[Any],
     *,
+    defocus_A: NDArray[Any],
     volume: VolumeConfig,
     optics: OpticsConfig,
     rng: np.random.Generator,
@@ -106,7 +115,10 @@ def _image_series(
     images = np.zeros((len(posed_A), volume.n_voxels, volume.n_voxels), dtype=np.float32)
     with _quiet_abtem():
         for index, (cell, atoms_A) in enumerate(zip(cells, posed_A, strict=True)):
-            scanned = _mean_over_phonons(scan, cell, specimen.atomic_numbers, atoms_A, optics=optics, rng=rng)
+            focus_A = _middle_A(cell) + float(defocus_A[index])
+            scanned = _mean_over_phonons(
+                scan, cell, specimen.atomic_numbers, atoms_A, focus_A=focus_A, optics=optics, rng=rng
+            )
             images[index] = resample_scan(scanned, cell, volume=volume, source_size_A=optics.source_size_A)
             if progress is not None:
                 progress(index + 1, len(posed_A))
@@ -119,16 +131,17 @@ def _mean_over_phonons(
     atomic_numbers: NDArray[Any],
     atoms_A: NDArray[Any],
     *,
+    focus_A: float,
     optics: OpticsConfig,
     rng: np.random.Generator,
 ) -> NDArray[Any]:
     n_configurations = optics.abtem.n_frozen_phonons
     if n_configurations == 0:
-        return scan(cell, _transmission(cell, atomic_numbers, atoms_A, optics), optics)
+        return scan(cell, _transmission(cell, atomic_numbers, atoms_A, optics), optics, focus_A)
     total = np.zeros((cell.x.n_scan, cell.y.n_scan))
     for _ in range(n_configurations):
         moved_A = atoms_A + rng.normal(scale=optics.abtem.phonon_rms_A, size=atoms_A.shape)
-        total += scan(cell, _transmission(cell, atomic_numbers, moved_A, optics), optics)
+        total += scan(cell, _transmission(cell, atomic_numbers, moved_A, optics), optics, focus_A)
     mean: NDArray[Any] = total / n_configurations
     return mean
 
@@ -150,7 +163,18 @@ def _transmission(
     )
 
 
-def _scan_prism(cell: Cell, potential: SliceTransmission, optics: OpticsConfig) -> NDArray[Any]:
+def _middle_A(cell: Cell) -> float:
+    """Depth of the middle of the atoms below the top of the cell, Å.
+
+    A slice acts on the wave where the wave enters the slice, so that atoms sit half a slice before their true
+    place on average.
+    """
+    return 0.5 * (cell.depth_A - cell.depth_A / cell.n_slices)
+
+
+def _scan_prism(
+    cell: Cell, potential: SliceTransmission, optics: OpticsConfig, focus_A: float
+) -> NDArray[Any]:
     import abtem
 
     matrix = abtem.SMatrix(
@@ -161,9 +185,7 @@ def _scan_prism(cell: Cell, potential: SliceTransmission, optics: OpticsConfig) 
         # A number is allowed, though abTEM's annotation forgets it.
         downsample=downsample_angle_mrad(cell, optics),  # type: ignore[arg-type]
     ).build(lazy=False, max_batch=_WAVES_PER_BATCH)
-    ctf = abtem.CTF(
-        semiangle_cutoff=optics.convergence_mrad, energy=optics.beam_energy_eV, defocus=0.5 * cell.depth_A
-    )
+    ctf = abtem.CTF(semiangle_cutoff=optics.convergence_mrad, energy=optics.beam_energy_eV, defocus=focus_A)
     detector = _detector(optics)
     scanned = np.zeros((cell.x.n_scan, cell.y.n_scan))
     for rows, columns, grid in _tiles(cell, _PRISM_TILE):
@@ -188,11 +210,13 @@ def _tiles(cell: Cell, edge: int) -> Iterator[tuple[slice, slice, abtem.GridScan
             yield slice(i, i_end), slice(j, j_end), grid
 
 
-def _scan_multislice(cell: Cell, potential: SliceTransmission, optics: OpticsConfig) -> NDArray[Any]:
+def _scan_multislice(
+    cell: Cell, potential: SliceTransmission, optics: OpticsConfig, focus_A: float
+) -> NDArray[Any]:
     import abtem
 
     probe = abtem.Probe(
-        semiangle_cutoff=optics.convergence_mrad, energy=optics.beam_energy_eV, defocus=0.5 * cell.depth_A
+        semiangle_cutoff=optics.convergence_mrad, energy=optics.beam_energy_eV, defocus=focus_A
     )
     probe.grid.match(potential)
     detector = _detector(optics)

@@ -28,8 +28,8 @@ def simulate_series(
 ) -> TiltSeries:
     """Simulate the tilt series of one specimen.
 
-    The geometry, the engine, the dose and the noise each draw from a stream of their own, so that changing
-    one leaves the others as they were.
+    The geometry, the defocus, the engine, the dose, the gain and the noise each draw from a stream of their
+    own, so that changing one leaves the others as they were.
 
     Parameters
     ----------
@@ -44,7 +44,8 @@ def simulate_series(
     -------
     series
         Images in detected per incident electrons; `truth` holds ``tilt_error_deg`` (n, 3),
-        ``shift_error_A`` (n, 2) and ``gain`` (n,).
+        ``shift_error_A`` (n, 2), ``defocus_A`` (n,) the set and the unknown defocus together, ``gain`` (n,)
+        and ``background`` (n,) what was added to every pixel of the image, gain included.
 
     Raises
     ------
@@ -55,10 +56,12 @@ def simulate_series(
         raise ValueError(f"engine is {engine!r}; allowed is one of {', '.join(ENGINES)}")
     tilt_deg = np.linspace(acquisition.tilt_min_deg, acquisition.tilt_max_deg, acquisition.n_tilts)
     tilt_error_deg, shift_error_A = draw_geometry_errors(acquisition, stream(seed, index, "geometry"))
+    defocus_A = optics.defocus_A + draw_defocus_error(acquisition, stream(seed, index, "defocus"))
     images = ENGINES[engine](
         specimen,
         rotations=tilt_rotations(tilt_deg, tilt_error_deg),
         shifts_A=shift_error_A,
+        defocus_A=defocus_A,
         volume=volume,
         optics=optics,
         rng=stream(seed, index, "engine"),
@@ -66,8 +69,8 @@ def simulate_series(
     )
     rng = stream(seed, index, "dose")
     dose_e_per_A2 = draw_dose(acquisition, rng)
-    background = float(rng.uniform(*acquisition.background))
-    images = images + np.float32(background * float(images.max()))
+    background = float(rng.uniform(*acquisition.background)) * float(images.max())
+    images = images + np.float32(background)
     gain = draw_gain(acquisition, stream(seed, index, "gain"))
     images = images * gain[:, None, None].astype(np.float32)
     if dose_e_per_A2 is not None:
@@ -83,7 +86,13 @@ def simulate_series(
         pixel_size_A=volume.voxel_size_A,
         dose_e_per_A2=dose_e_per_A2,
         engine=engine,
-        truth={"tilt_error_deg": tilt_error_deg, "shift_error_A": shift_error_A, "gain": gain},
+        truth={
+            "tilt_error_deg": tilt_error_deg,
+            "shift_error_A": shift_error_A,
+            "defocus_A": defocus_A,
+            "gain": gain,
+            "background": background * gain,
+        },
     )
 
 
@@ -94,6 +103,12 @@ def draw_geometry_errors(
     tilt_error_deg = rng.normal(size=(acquisition.n_tilts, 3)) * acquisition.tilt_error_rms_deg
     shift_error_A = rng.normal(size=(acquisition.n_tilts, 2)) * acquisition.shift_error_rms_A
     return tilt_error_deg, shift_error_A
+
+
+def draw_defocus_error(acquisition: AcquisitionConfig, rng: np.random.Generator) -> NDArray[Any]:
+    """Draw the unknown part (n,) of each image's defocus in Å."""
+    error_A: NDArray[Any] = rng.normal(size=acquisition.n_tilts) * acquisition.defocus_rms_A
+    return error_A
 
 
 def draw_gain(acquisition: AcquisitionConfig, rng: np.random.Generator) -> NDArray[Any]:

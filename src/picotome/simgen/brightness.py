@@ -43,8 +43,17 @@ def brightness_table(symbols: list[str], *, optics: OpticsConfig) -> dict[str, f
     return {symbol: cross_section_A2(symbol, optics=optics) for symbol in sorted(set(symbols))}
 
 
-def atom_image(symbol: str, *, optics: OpticsConfig) -> tuple[float, NDArray[Any], NDArray[Any]]:
-    """Image of one atom by an aberration-free, focused probe of a point source.
+def atom_image(
+    symbol: str, *, optics: OpticsConfig, defocus_A: float = 0.0
+) -> tuple[float, NDArray[Any], NDArray[Any]]:
+    """Image of one atom by an aberration-free probe of a point source.
+
+    Parameters
+    ----------
+    defocus_A
+        How far beyond the atom, along the beam, the probe is focused: it multiplies the aperture by
+        exp(iπλk² `defocus_A`), which leaves the cross-section as it is. A strongly scattering atom is a lens
+        itself, so that the image depends on the sign.
 
     Returns
     -------
@@ -61,21 +70,29 @@ def atom_image(symbol: str, *, optics: OpticsConfig) -> tuple[float, NDArray[Any
         optics.convergence_mrad,
         optics.detector_inner_mrad,
         optics.detector_outer_mrad,
+        defocus_A,
     )
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _atom_image(
-    symbol: str, beam_energy_eV: float, convergence_mrad: float, inner_mrad: float, outer_mrad: float
+    symbol: str,
+    beam_energy_eV: float,
+    convergence_mrad: float,
+    inner_mrad: float,
+    outer_mrad: float,
+    defocus_A: float,
 ) -> tuple[float, NDArray[Any], NDArray[Any]]:
     wavelength = wavelength_A(beam_energy_eV)
     cutoff = convergence_mrad * 1e-3 / wavelength
-    step = 1.0 / _FIELD_A
+    # The disc of a probe far out of focus fills at most half of the field.
+    step = 1.0 / (_FIELD_A * max(1, math.ceil(4e-3 * convergence_mrad * abs(defocus_A) / _FIELD_A)))
     # Wide enough that the autocorrelation of the aperture does not wrap.
     n = 4 * math.ceil(cutoff / step) + 4
     kx = np.fft.fftfreq(n, 1.0 / n)[:, None] * step
     ky = kx.T
     aperture = np.clip((cutoff - np.hypot(kx, ky)) / step + 0.5, 0.0, 1.0)
+    probe = aperture * np.exp(1j * np.pi * wavelength * defocus_A * (kx**2 + ky**2))
     correlation = np.zeros((n, n))
     q_table, f_table = _scattering_amplitude(
         symbol, beam_energy_eV, 1e-3 * (outer_mrad + 1.5 * convergence_mrad) / wavelength
@@ -84,7 +101,7 @@ def _atom_image(
     low, high = inner_mrad * 1e-3 / wavelength, outer_mrad * 1e-3 / wavelength
     for q, weight in zip(0.5 * (high + low) + 0.5 * (high - low) * nodes, weights, strict=True):
         # The sum over azimuth is left to the azimuthal mean below.
-        amplitude = np.fft.fft2(aperture * np.interp(np.hypot(q - kx, ky), q_table, f_table))
+        amplitude = np.fft.fft2(probe * np.interp(np.hypot(q - kx, ky), q_table, f_table))
         ring = weight * 0.5 * (high - low) * 2.0 * np.pi * q
         correlation += ring * np.fft.ifft2(np.abs(amplitude) ** 2).real
     scale = 1.0 / float((aperture**2).sum())
@@ -105,6 +122,7 @@ def _azimuthal_mean(array: NDArray[Any], step: float, limit: float) -> tuple[NDA
     return frequency, mean
 
 
+@lru_cache(maxsize=64)
 def _scattering_amplitude(
     symbol: str, beam_energy_eV: float, largest_per_A: float
 ) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -56,8 +56,13 @@ class Cell:
         return np.array([self.x.length_A, self.y.length_A, self.depth_A])
 
 
-def plan_cells(posed_A: NDArray[Any], *, optics: OpticsConfig, windowed: bool) -> list[Cell]:
+def plan_cells(
+    posed_A: NDArray[Any], *, defocus_A: NDArray[Any], optics: OpticsConfig, windowed: bool
+) -> list[Cell]:
     """Choose a cell for each image of a series.
+
+    The vacuum on each side of the atoms is `optics.abtem.vacuum_A` and the radius α |`defocus_A`| of the disc
+    that a defocused probe spreads over.
 
     The PRISM window, and with it the angular grid of the detector, is square and the same in all images:
     otherwise the brightness would jump from image to image. The number of windows follows the projected
@@ -66,7 +71,8 @@ def plan_cells(posed_A: NDArray[Any], *, optics: OpticsConfig, windowed: bool) -
     settings = optics.abtem
     extents_A = np.ptp(posed_A, axis=1)
     centres_A = 0.5 * (posed_A.max(axis=1) + posed_A.min(axis=1))
-    lengths_A = extents_A[:, :2] + 2.0 * settings.vacuum_A
+    disc_A = optics.convergence_mrad * 1e-3 * np.abs(defocus_A)
+    lengths_A = extents_A[:, :2] + 2.0 * (settings.vacuum_A + disc_A)[:, None]
     windows_A = [float(length_A) for length_A in lengths_A.max(axis=0)]
     if windowed:
         windows_A = 2 * [_choose_window_A(windows_A, optics.abtem.prism_window_A)]

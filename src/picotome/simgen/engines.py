@@ -1,10 +1,12 @@
 """The HAADF engines, behind one signature.
 
-``engine(specimen, *, rotations, shifts_A, volume, optics, rng, progress)`` returns noise-free images,
-(n, n_voxels, n_voxels) float32, as the fraction of the incident electrons that reaches the annulus, averaged
-over each pixel, source size included. `rotations` is (n, 3, 3) with ``rotated = positions @ R.T``; `shifts_A`
-(n, 2) is added to x and y afterwards; `progress` is called with (images done, images to do). All raise
-ValueError where the specimen is empty or leaves the field of view.
+``engine(specimen, *, rotations, shifts_A, defocus_A, volume, optics, rng, progress)`` returns noise-free
+images, (n, n_voxels, n_voxels) float32, as the fraction of the incident electrons that reaches the annulus,
+averaged over each pixel, source size included. `rotations` is (n, 3, 3) with ``rotated = positions @ R.T``;
+`shifts_A` (n, 2) is added to x and y afterwards; `defocus_A` (n,) is how far beyond the middle of the atoms
+the probe is focused, along the beam, which runs towards larger z: the middle of the bounding box in each
+image, and abTEM's sign. `progress` is called with (images done, images to do). All raise ValueError where the
+specimen is empty or leaves the field of view.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ class Engine(Protocol):
         *,
         rotations: NDArray[Any],
         shifts_A: NDArray[Any],
+        defocus_A: NDArray[Any],
         volume: VolumeConfig,
         optics: OpticsConfig,
         rng: np.random.Generator,

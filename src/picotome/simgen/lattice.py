@@ -37,14 +37,23 @@ def fcc_lattice_A(element: str, *, lattice_A: float | None, key: str) -> float:
 
     if lattice_A is not None:
         return lattice_A
-    state = reference_states[atomic_numbers[element]]
-    if state is None or state["symmetry"] != "fcc":
+    known_A = tabulated_fcc_A(element)
+    if known_A is None:
+        state = reference_states[atomic_numbers[element]]
         found = "unknown" if state is None else state["symmetry"]
         raise ValueError(
             f"{key} is {element}, whose lattice is {found}; allowed are f.c.c. metals such as Pt, Pd, Ni, Au "
             f"(a wulff or blob specimen takes any element with lattice_A given)"
         )
-    return float(str(state["a"]))
+    return known_A
+
+
+def tabulated_fcc_A(element: str) -> float | None:
+    """Experimental cubic lattice parameter in Å by ASE's table; None where the element is not f.c.c."""
+    from ase.data import atomic_numbers, reference_states
+
+    state = reference_states[atomic_numbers[element]]
+    return float(str(state["a"])) if state is not None and state["symmetry"] == "fcc" else None
 
 
 def n_sites(diameter_A: float, *, lattice_A: float) -> int:
@@ -146,35 +155,48 @@ def cut(
         radius_A *= 1.25
 
 
+def cut_crystal(
+    level: Level, *, diameter_A: float, lattice_A: float, rng: np.random.Generator
+) -> NDArray[Any]:
+    """(n, 3) sites of a particle of this volume, its lattice anywhere relative to its shape."""
+    return cut(
+        level,
+        n_atoms=n_sites(diameter_A, lattice_A=lattice_A),
+        lattice_A=lattice_A,
+        radius_A=0.65 * diameter_A + lattice_A,
+        offset_A=rng.uniform(-0.5, 0.5, 3) * lattice_A,
+    )
+
+
 def _hold_together(sites: NDArray[Any], *, n_atoms: int, nearest_A: float) -> NDArray[Any] | None:
     """Indices of at least `n_atoms` connected sites, lowest first; None where there are not enough sites."""
-    bonds = _bonds(sites, cutoff_A=1.2 * nearest_A)
+    neighbours = bonds(sites, cutoff_A=1.2 * nearest_A)
     n_take = n_atoms
     while n_take <= len(sites):
-        keep = _well_bound(bonds, np.arange(len(sites)) < n_take)
+        keep = _well_bound(neighbours, np.arange(len(sites)) < n_take)
         if len(keep) >= n_atoms:
             return keep
         n_take += n_atoms - len(keep)
     return None
 
 
-def _well_bound(bonds: csr_matrix, taken: NDArray[Any]) -> NDArray[Any]:
+def _well_bound(neighbours: csr_matrix, taken: NDArray[Any]) -> NDArray[Any]:
     """Indices of what is left of `taken` without dangling atoms and loose pieces."""
     taken = taken.copy()
     while True:
-        dangling = taken & (bonds @ taken.astype(np.int64) < MIN_COORDINATION)
+        dangling = taken & (neighbours @ taken.astype(np.int64) < MIN_COORDINATION)
         if not dangling.any():
             break
         taken &= ~dangling
     index = np.flatnonzero(taken)
     if len(index) == 0:
         return index
-    _, piece = connected_components(bonds[index][:, index], directed=False)
+    _, piece = connected_components(neighbours[index][:, index], directed=False)
     largest: NDArray[Any] = index[piece == np.bincount(piece).argmax()]
     return largest
 
 
-def _bonds(sites: NDArray[Any], *, cutoff_A: float) -> csr_matrix:
+def bonds(sites: NDArray[Any], *, cutoff_A: float) -> csr_matrix:
     """Symmetric (n, n) matrix of ones between sites closer than the cutoff."""
     pairs = cKDTree(sites).query_pairs(cutoff_A, output_type="ndarray")
     rows, columns = np.concatenate([pairs, pairs[:, ::-1]]).T

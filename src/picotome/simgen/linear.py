@@ -1,14 +1,16 @@
 """The fast engine: every atom adds one peak of known integral and shape, incoherently.
 
-The peak is the image of a free atom (`picotome.simgen.brightness`) blurred by the source, the thermal
-vibration, an extra blur (defocus, drift) and the pixel. It is written as a sum of a few Gaussians, so that
-an image is a handful of matrix products of separable factors.
+The peak is the image of a free atom (`picotome.simgen.brightness`) at its own distance from the focal plane,
+blurred by the source, the thermal vibration, an extra blur (drift) and the pixel. It is written as a sum of
+Gaussians whose widths are the same for all atoms of an element, and whose weights follow the distance: an
+image is a handful of matrix products of separable factors, and each factor is the square of the next wider
+one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,14 +20,19 @@ from picotome.configs.schema import OpticsConfig, VolumeConfig
 from picotome.geometry import axis_A
 from picotome.records import Specimen
 from picotome.simgen.brightness import atom_image, cross_section_A2
-from picotome.simgen.pose import pose_atoms
+from picotome.simgen.pose import distance_to_focus_A, pose_atoms
 from picotome.units import wavelength_A
 
-_RADIUS_A = 5.0
-_N_GAUSSIANS = 4
-_STARTS = ((1.0, 1.5, 3.0, 7.0), (0.9, 2.2, 5.0, 11.0), (0.9, 3.0, 5.0, 9.0))
+_N_GAUSSIANS = 6
+# Weights of both signs could cancel to any size where the Gaussians are alike; this holds them to about 1.
+_RIDGE = 1e-3
 # Weight, in units of the peak's norm, of the condition that the integral is 1.
 _UNIT_INTEGRAL = 100.0
+# Narrowest variance beyond that of the blurs, tried in units of the probe's own.
+_NARROWEST = np.linspace(0.2, 1.4, 7)
+_N_FREQUENCIES = 300
+# The image changes with defocus over λ/α², 22 Å at 300 kV and 30 mrad; a cubic spline needs a quarter of it.
+_NODES_PER_DEPTH_OF_FOCUS = 4.4
 
 
 def image_linear(
@@ -33,6 +40,7 @@ def image_linear(
     *,
     rotations: NDArray[Any],
     shifts_A: NDArray[Any],
+    defocus_A: NDArray[Any],
     volume: VolumeConfig,
     optics: OpticsConfig,
     rng: np.random.Generator,
@@ -40,8 +48,10 @@ def image_linear(
 ) -> NDArray[Any]:
     """Image a specimen as a sum of peaks; see `picotome.simgen.engines.ENGINES` for the signature.
 
-    Ranges in `optics.linear` are drawn once for the whole series. `saturation` s dims the brightest parts,
-    I -> I (1 - s I / max I), with the maximum over the series.
+    Every atom is as sharp as its distance from the focal plane allows, also at zero defocus; what atoms above
+    do to the beam (channelling, beam spreading) is left out. Ranges in `optics.linear` are drawn once for the
+    whole series. `saturation` s dims the brightest parts, I -> I (1 - s I / max I), with the maximum over the
+    series.
     """
     from ase.data import chemical_symbols
 
@@ -49,58 +59,143 @@ def image_linear(
     blur_A = float(rng.uniform(*settings.extra_blur_A))
     saturation = float(rng.uniform(*settings.saturation))
     default_debye_waller_A2 = float(rng.uniform(*settings.default_debye_waller_A2))
-    posed_A = pose_atoms(specimen, rotations=rotations, shifts_A=shifts_A, volume=volume).astype(np.float32)
+    posed_A = pose_atoms(specimen, rotations=rotations, shifts_A=shifts_A, volume=volume)
+    beyond_A = distance_to_focus_A(posed_A, defocus_A=defocus_A)
     pixel_A = volume.voxel_size_A
-    images = np.zeros((len(posed_A), volume.n_voxels, volume.n_voxels), dtype=np.float32)
     kinds = []
     for number in np.unique(specimen.atomic_numbers):
         symbol = chemical_symbols[int(number)]
         b_factor_A2 = settings.debye_waller_A2.get(symbol, default_debye_waller_A2)
-        # A pixel integrates the peak: to 1e-3 that is a Gaussian wider by the variance of a box.
-        extra_variance_A2 = blur_A**2 + b_factor_A2 / (8.0 * np.pi**2) + pixel_A**2 / 12.0
-        weights, sigmas_A = peak_gaussians(symbol, optics=optics)
-        kinds.append(
-            (
-                specimen.atomic_numbers == number,
-                cross_section_A2(symbol, optics=optics) * weights,
-                np.sqrt(sigmas_A**2 + extra_variance_A2),
-            )
+        of_kind = specimen.atomic_numbers == number
+        weights, sigmas_A = peak_gaussians(
+            symbol,
+            beyond_A[:, of_kind],
+            optics=optics,
+            # A pixel integrates the peak: to 1e-3 that is a Gaussian wider by the variance of a box.
+            extra_variance_A2=blur_A**2 + b_factor_A2 / (8.0 * np.pi**2) + pixel_A**2 / 12.0,
         )
+        brightness = (cross_section_A2(symbol, optics=optics) * weights).astype(np.float32)
+        kinds.append((posed_A[:, of_kind].astype(np.float32), brightness, sigmas_A))
     axis = axis_A(volume.n_voxels, pixel_A).astype(np.float32)
-    for index, atoms_A in enumerate(posed_A):
-        for of_kind, integrals_A2, widths_A in kinds:
-            for integral_A2, width_A in zip(integrals_A2, widths_A, strict=True):
-                images[index] += integral_A2 * _render(atoms_A[of_kind], axis, float(width_A))
+    images = np.zeros((len(posed_A), volume.n_voxels, volume.n_voxels), dtype=np.float32)
+    for index, image in enumerate(images):
+        for atoms_A, brightness, sigmas_A in kinds:
+            _add_peaks(image, atoms_A[index], brightness[index], axis, sigmas_A)
         if progress is not None:
             progress(index + 1, len(posed_A))
+    # The fit of the tails may fall below zero by 1e-5 of a peak; a microscope counts no negative electrons.
+    np.maximum(images, 0.0, out=images)
     if saturation > 0.0:
         images *= 1.0 - saturation / float(images.max()) * images
     return images
 
 
-def peak_gaussians(symbol: str, *, optics: OpticsConfig) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Weights (sum 1) and sigmas in Å, each (k,), of the Gaussians that make up one atom's peak.
+def peak_gaussians(
+    symbol: str, beyond_A: NDArray[Any], *, optics: OpticsConfig, extra_variance_A2: float = 0.0
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Gaussians that make up the peaks of one element at any distances from the focal plane.
 
-    Includes aperture, potential and source size; not vibration, extra blur and pixel, whose variances add.
+    The Fourier transform of the exact peak, which is linear in the weights, is fitted at a few distances and
+    the weights are interpolated by a cubic spline.
+
+    Parameters
+    ----------
+    beyond_A
+        Any shape: how far beyond the atom, along the beam, the probe is focused, Å.
+    extra_variance_A2
+        Variance per axis of all blurs but the source's, Å²; at least a pixel's worth keeps the fit good.
+
+    Returns
+    -------
+    weights
+        (…, k) of either sign, of sum 1.
+    sigmas_A
+        (k,) widths in Å, narrowest first; each variance is twice the one before.
     """
-    weights, sigmas_A, _ = _fit_peak(
-        symbol,
-        optics.beam_energy_eV,
-        optics.convergence_mrad,
-        optics.detector_inner_mrad,
-        optics.detector_outer_mrad,
-        optics.source_size_A,
+    from scipy.interpolate import CubicSpline
+
+    step_A = _depth_of_focus_A(optics) / _NODES_PER_DEPTH_OF_FOCUS
+    first, last = math.floor(beyond_A.min() / step_A) - 1, math.ceil(beyond_A.max() / step_A) + 1
+    nodes_A = step_A * np.arange(first, last + 1)
+    variance_A2 = optics.source_size_A**2 + extra_variance_A2
+    weights, variances_A2 = _fit_weights(
+        *_peak_spectra(symbol, nodes_A, optics=optics, variance_A2=variance_A2),
+        variance_A2=variance_A2,
+        # A quarter of λ/α is about the sigma of the Airy disc.
+        probe_A2=(0.25 * _depth_of_focus_A(optics) * optics.convergence_mrad * 1e-3) ** 2,
     )
-    return weights, sigmas_A
+    return CubicSpline(nodes_A, weights)(beyond_A), np.sqrt(variances_A2)
+
+
+def _depth_of_focus_A(optics: OpticsConfig) -> float:
+    return wavelength_A(optics.beam_energy_eV) / (optics.convergence_mrad * 1e-3) ** 2
+
+
+def _peak_spectra(
+    symbol: str, nodes_A: NDArray[Any], *, optics: OpticsConfig, variance_A2: float
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(m,) spatial frequencies and (m, n) Fourier transforms of the blurred peak at n distances."""
+    fine = np.empty(0)
+    spectra = []
+    for node_A in nodes_A:
+        _, frequency, transfer = atom_image(symbol, optics=optics, defocus_A=float(node_A))
+        fine = np.linspace(0.0, frequency[-1], _N_FREQUENCIES)
+        spectra.append(np.interp(fine, frequency, transfer))
+    return fine, np.stack(spectra, axis=1) * _gaussian_spectra(fine, np.array([variance_A2]))
+
+
+def _gaussian_spectra(frequency_per_A: NDArray[Any], variances_A2: NDArray[Any]) -> NDArray[Any]:
+    """(m, k) Fourier transforms of normalised Gaussians."""
+    spectra: NDArray[Any] = np.exp(-2.0 * np.pi**2 * variances_A2 * frequency_per_A[:, None] ** 2)
+    return spectra
+
+
+def _fit_weights(
+    frequency_per_A: NDArray[Any], spectra: NDArray[Any], *, variance_A2: float, probe_A2: float
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(n, k) weights and (k,) variances of the Gaussians closest to n peaks.
+
+    Closest in the mean square over the plane, which by Parseval's theorem is that over the plane of
+    frequencies, whose rings of equal width hold area in proportion to their radius.
+    """
+    area = np.sqrt(frequency_per_A)[:, None]
+    scale = 1.0 / np.linalg.norm(area * spectra, axis=0).max()
+    target = np.vstack(
+        [
+            scale * area * spectra,
+            np.full((1, spectra.shape[1]), _UNIT_INTEGRAL),
+            np.zeros((_N_GAUSSIANS, spectra.shape[1])),
+        ]
+    )
+    fits = []
+    for narrowest in _NARROWEST:
+        variances_A2 = (variance_A2 + narrowest * probe_A2) * 2.0 ** np.arange(_N_GAUSSIANS)
+        design = np.vstack(
+            [
+                scale * area * _gaussian_spectra(frequency_per_A, variances_A2),
+                np.full((1, _N_GAUSSIANS), _UNIT_INTEGRAL),
+                _RIDGE * np.eye(_N_GAUSSIANS),
+            ]
+        )
+        weights = np.linalg.lstsq(design, target, rcond=None)[0]
+        worst = float(np.linalg.norm(design @ weights - target, axis=0).max())
+        fits.append((worst, weights.T, variances_A2))
+    _, weights, variances_A2 = min(fits, key=lambda fit: fit[0])
+    return weights / weights.sum(axis=1, keepdims=True), variances_A2
 
 
 def peak_profile(
-    symbol: str, radius_A: NDArray[Any], *, optics: OpticsConfig, extra_variance_A2: float = 0.0
+    symbol: str,
+    radius_A: NDArray[Any],
+    *,
+    optics: OpticsConfig,
+    defocus_A: float = 0.0,
+    extra_variance_A2: float = 0.0,
 ) -> NDArray[Any]:
     """Exact peak at each radius (integral 1), in 1/Å²: the Hankel transform of the transfer function."""
     from scipy.special import j0
 
-    _, frequency, transfer = atom_image(symbol, optics=optics)
+    _, frequency, transfer = atom_image(symbol, optics=optics, defocus_A=defocus_A)
     fine = np.linspace(0.0, frequency[-1], 1200)
     variance = optics.source_size_A**2 + extra_variance_A2
     spectrum = np.interp(fine, frequency, transfer) * np.exp(-2.0 * np.pi**2 * variance * fine**2)
@@ -109,57 +204,19 @@ def peak_profile(
     return profile
 
 
-@lru_cache(maxsize=256)
-def _fit_peak(
-    symbol: str,
-    beam_energy_eV: float,
-    convergence_mrad: float,
-    inner_mrad: float,
-    outer_mrad: float,
-    source_size_A: float,
-) -> tuple[NDArray[Any], NDArray[Any], float]:
-    """Fit Gaussians to the exact peak; also return rms(residual) / rms(peak) over the plane."""
-    from scipy.optimize import least_squares, nnls
-
-    optics = OpticsConfig(
-        beam_energy_eV=beam_energy_eV,
-        convergence_mrad=convergence_mrad,
-        detector_inner_mrad=inner_mrad,
-        detector_outer_mrad=outer_mrad,
-        source_size_A=source_size_A,
-    )
-    radius_A = np.linspace(0.0, _RADIUS_A, 200)
-    target = peak_profile(symbol, radius_A, optics=optics)
-    # Rings of equal width hold area in proportion to their radius.
-    area = np.sqrt(radius_A)
-    scale = 1.0 / float(np.linalg.norm(area * target))
-
-    def solve(log_sigmas: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        sigmas = np.exp(log_sigmas)
-        shapes = np.exp(-0.5 * (radius_A[:, None] / sigmas) ** 2) / (2.0 * np.pi * sigmas**2)
-        # Weights of both signs could cancel to any size where the Gaussians are alike.
-        design = np.vstack([area[:, None] * shapes * scale, np.full(_N_GAUSSIANS, _UNIT_INTEGRAL)])
-        weights = nnls(design, np.append(area * target * scale, _UNIT_INTEGRAL))[0]
-        weights /= weights.sum()
-        return weights, area * (shapes @ weights - target) * scale
-
-    # A quarter of λ/α is about the sigma of the Airy disc.
-    probe_A = 0.25 * wavelength_A(beam_energy_eV) / (convergence_mrad * 1e-3)
-    narrowest = np.hypot(source_size_A, probe_A)
-    # A Gaussian whose weight has reached zero stays there, so start close together and far apart.
-    low, high = np.log(0.02), np.log(_RADIUS_A)
-    starts = [np.clip(np.log(narrowest * np.array(ratios)), low + 0.1, high - 0.1) for ratios in _STARTS]
-    fits = [
-        least_squares(lambda log_sigmas: solve(log_sigmas)[1], start, bounds=(low, high)) for start in starts
-    ]
-    fit = min(fits, key=lambda candidate: float(candidate.cost))
-    order = np.argsort(fit.x)
-    return solve(fit.x)[0][order], np.exp(fit.x)[order], float(np.linalg.norm(fit.fun))
-
-
-def _render(atoms_A: NDArray[Any], axis_A: NDArray[Any], sigma_A: float) -> NDArray[Any]:
-    """(n_pixels, n_pixels) sum of normalised Gaussians at (n_atoms, ≥2) positions."""
-    exponent = np.float32(-0.5 / sigma_A**2)
-    factors = [np.exp(exponent * np.square(axis_A[:, None] - atoms_A[:, column])) for column in (0, 1)]
-    image: NDArray[Any] = (factors[0] @ factors[1].T) * np.float32(0.5 / np.pi / sigma_A**2)
-    return image
+def _add_peaks(
+    image: NDArray[Any],
+    atoms_A: NDArray[Any],
+    integrals_A2: NDArray[Any],
+    axis_A: NDArray[Any],
+    sigmas_A: NDArray[Any],
+) -> None:
+    """Add Gaussians of (n, k) integrals at (n, ≥ 2) positions to an image of (n_pixels, n_pixels)."""
+    widest = np.float32(-0.5 / sigmas_A[-1] ** 2)
+    x, y = (np.exp(widest * np.square(axis_A[:, None] - atoms_A[:, column])) for column in (0, 1))
+    for column in reversed(range(len(sigmas_A))):
+        height = integrals_A2[:, column] * np.float32(0.5 / np.pi / sigmas_A[column] ** 2)
+        image += (x * height) @ y.T
+        # Half the variance, for the next Gaussian.
+        np.square(x, out=x)
+        np.square(y, out=y)

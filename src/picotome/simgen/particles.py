@@ -21,8 +21,9 @@ from picotome.configs.schema import (
 )
 from picotome.geometry import half_extent_A
 from picotome.records import Specimen
+from picotome.simgen.alloy import build_alloy
 from picotome.simgen.disorder import apply_disorder
-from picotome.simgen.lattice import Level, cut, facet_depth_A, facet_level, facets, fcc_lattice_A, n_sites
+from picotome.simgen.lattice import Level, cut_crystal, facet_depth_A, facet_level, facets, fcc_lattice_A
 from picotome.simgen.relaxation import check_emt_elements, relax_with_emt
 from picotome.simgen.structure_file import read_structure as read_structure
 
@@ -73,7 +74,7 @@ def build_wulff(config: WulffSpecimen, *, rng: np.random.Generator) -> Specimen:
     lattice_A = fcc_lattice_A(config.element, lattice_A=config.lattice_A, key="element")
     diameter_A = rng.uniform(*config.diameter_A)
     level = facet_level(facets(config.facet_jitter, rng=rng))
-    sites = _cut_crystal(level, diameter_A=diameter_A, lattice_A=lattice_A, rng=rng)
+    sites = cut_crystal(level, diameter_A=diameter_A, lattice_A=lattice_A, rng=rng)
     crystal = Specimen(
         positions_A=sites,
         atomic_numbers=np.full(len(sites), _atomic_number(config.element)),
@@ -105,7 +106,7 @@ def build_core_shell(config: CoreShellSpecimen, *, rng: np.random.Generator) -> 
     inverse_facets = facets(config.facet_jitter, rng=rng)
     level = facet_level(inverse_facets)
     guess_A = core_share * core_A + (1.0 - core_share) * shell_A
-    sites = _cut_crystal(level, diameter_A=diameter_A, lattice_A=guess_A, rng=rng)
+    sites = cut_crystal(level, diameter_A=diameter_A, lattice_A=guess_A, rng=rng)
 
     depth_A = facet_depth_A(sites, inverse_facets=inverse_facets, scale_A=float(level(sites).max()))
     is_shell = (depth_A < thickness_A) & (depth_A < depth_A.max())
@@ -131,7 +132,7 @@ def build_blob(config: BlobSpecimen, *, rng: np.random.Generator) -> Specimen:
     lattice_A = fcc_lattice_A(config.element, lattice_A=config.lattice_A, key="element")
     diameter_A = rng.uniform(*config.diameter_A)
     level = _blob_level(config.n_spheres, diameter_A=diameter_A, rng=rng)
-    sites = _cut_crystal(level, diameter_A=diameter_A, lattice_A=lattice_A, rng=rng)
+    sites = cut_crystal(level, diameter_A=diameter_A, lattice_A=lattice_A, rng=rng)
     crystal = Specimen(
         positions_A=sites,
         atomic_numbers=np.full(len(sites), _atomic_number(config.element)),
@@ -145,6 +146,7 @@ BUILDERS: Mapping[str, Builder] = {
     "wulff": build_wulff,
     "core_shell": build_core_shell,
     "blob": build_blob,
+    "alloy": build_alloy,
     "file": read_structure,
 }
 
@@ -153,19 +155,6 @@ def _atomic_number(symbol: str) -> int:
     from ase.data import atomic_numbers
 
     return int(atomic_numbers[symbol])
-
-
-def _cut_crystal(
-    level: Level, *, diameter_A: float, lattice_A: float, rng: np.random.Generator
-) -> NDArray[Any]:
-    """(n, 3) sites of a particle of this volume, its lattice anywhere relative to its shape."""
-    return cut(
-        level,
-        n_atoms=n_sites(diameter_A, lattice_A=lattice_A),
-        lattice_A=lattice_A,
-        radius_A=0.65 * diameter_A + lattice_A,
-        offset_A=rng.uniform(-0.5, 0.5, 3) * lattice_A,
-    )
 
 
 def _core_share(diameter_A: float, thickness_A: float) -> float:

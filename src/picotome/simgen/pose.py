@@ -50,6 +50,44 @@ def pose_atoms(
     return posed
 
 
+def distance_to_focus_A(posed_A: NDArray[Any], *, defocus_A: NDArray[Any]) -> NDArray[Any]:
+    """How far beyond each atom, along the beam, the probe is focused.
+
+    Parameters
+    ----------
+    posed_A
+        (n, n_atoms, 3) positions in every image; the beam runs towards larger z.
+    defocus_A
+        (n,) distance from the middle of the atoms along z to the focal plane, Å; positive: beyond.
+
+    Returns
+    -------
+    beyond_A
+        (n, n_atoms) in Å; negative where the focal plane lies before the atom.
+
+    Raises
+    ------
+    ValueError
+        If there is not one finite defocus for each image.
+    """
+    defocus_A = check_defocus(defocus_A, n_images=len(posed_A))
+    z = posed_A[:, :, 2]
+    middle = 0.5 * (z.max(axis=1) + z.min(axis=1))
+    beyond: NDArray[Any] = (middle + defocus_A)[:, None] - z
+    return beyond
+
+
+def check_defocus(defocus_A: NDArray[Any], *, n_images: int) -> NDArray[Any]:
+    """(n,) float64 defocus in Å; ValueError where there is not one finite number for each image."""
+    defocus_A = np.asarray(defocus_A, dtype=np.float64)
+    if defocus_A.shape != (n_images,) or not np.isfinite(defocus_A).all():
+        raise ValueError(
+            f"defocus_A has shape {defocus_A.shape} for {n_images} images; "
+            f"allowed is one finite number for each image"
+        )
+    return defocus_A
+
+
 def _check_field_of_view(posed_A: NDArray[Any], volume: VolumeConfig) -> None:
     allowed_A = half_extent_A(volume.n_voxels, volume.voxel_size_A)
     reach_A = np.abs(posed_A[:, :, :2]).max(axis=(1, 2))

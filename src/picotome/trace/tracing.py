@@ -32,6 +32,7 @@ _N_LOOKS = 2
 _ROUGH_STEPS, _ROUGH_A = 8, 5e-3
 # Fits that wander further than this part of the minimum distance describe something else.
 _LARGEST_WALK = 0.4
+EMPTY_TRACE = Trace(np.zeros((0, 3)), np.zeros(0), np.zeros(0, dtype=np.int64), np.zeros(0))
 
 
 def trace_tomogram(tomogram: Tomogram, *, elements: Sequence[str], config: TracingConfig) -> Trace:
@@ -189,5 +190,4 @@ def trace_or_nothing(tomogram: Tomogram, *, elements: Sequence[str], config: Tra
     try:
         return trace_tomogram(tomogram, elements=elements, config=config)
     except ValueError:
-        nothing = np.zeros(0)
-        return Trace(np.zeros((0, 3)), nothing, np.zeros(0, dtype=np.int64), nothing)
+        return EMPTY_TRACE

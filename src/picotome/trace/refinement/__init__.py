@@ -1,0 +1,1 @@
+"""Atoms against the images themselves: the image model, its fit, the noise and the bound."""

@@ -1,0 +1,101 @@
+"""Refuse what cannot be refined before any long work starts."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from picotome.geometry import half_extent_A, tilt_rotations
+from picotome.records import TiltSeries, Trace
+from picotome.trace.refinement.fit import Target, expected_images
+from picotome.trace.refinement.model import ImageModel
+from picotome.trace.refinement.unknowns import Free
+
+_FEWEST_IMAGES = 3
+_SMALLEST_SPAN_DEG = 20.0
+# Chance is a few hundredths; noise at 1e3 e/Å² leaves half of the correlation of a good trace.
+_SMALLEST_CORRELATION = 0.1
+_SMOOTH_A = 2.0
+_LIT = 0.02
+
+
+def check_refinable(trace: Trace, series: TiltSeries, free: Free) -> None:
+    """Check what can be checked without computing an image.
+
+    Raises
+    ------
+    ValueError
+        See `picotome.trace.refinement.refine.refine_trace`.
+    """
+    if not len(trace.positions_A):
+        raise ValueError("the trace has no atoms; there is nothing to refine")
+    for name, array in (("trace.positions_A", trace.positions_A), ("trace.intensities", trace.intensities)):
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} has values that are not finite (NaN or infinite)")
+    images = series.images
+    if images.ndim != 3 or len(images) != len(series.tilt_deg):
+        raise ValueError(
+            f"images have shape {images.shape} but there are {len(series.tilt_deg)} tilts; allowed is one "
+            "image (nx, ny) for each tilt"
+        )
+    bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2)))
+    if bad.size:
+        raise ValueError(f"images {bad.tolist()} have values that are not finite (NaN or infinite)")
+    if not np.isfinite(series.tilt_deg).all():
+        raise ValueError("tilt_deg has values that are not finite")
+    span_deg = float(np.ptp(series.tilt_deg))
+    if len(images) < _FEWEST_IMAGES or span_deg < _SMALLEST_SPAN_DEG:
+        raise ValueError(
+            f"the series has {len(images)} images over {span_deg:g}°; the depth of an atom needs at least "
+            f"{_FEWEST_IMAGES} images over {_SMALLEST_SPAN_DEG:g}°"
+        )
+    _check_inside(trace, series)
+    lit = int((images > _LIT * images.max()).sum())
+    n_unknowns = 4 * len(trace.positions_A) + len(images) * len(free.images) + len(free.common)
+    if lit < n_unknowns:
+        raise ValueError(
+            f"{n_unknowns} unknowns ({len(trace.positions_A)} atoms, {len(images)} images) but only {lit} "
+            "pixels with signal; record more images, or free less of the geometry (refinement.geometry)"
+        )
+
+
+def check_belonging(model: ImageModel, target: Target) -> None:
+    """Check that the atoms look like the images, in their atomic detail and not only in their outline.
+
+    Raises
+    ------
+    ValueError
+        If the correlation between model and images, both without what is smooth over 2 Å, is below 0.1.
+    """
+    expected = _detail(expected_images(model, target), target)
+    seen = _detail(target.images, target)
+    norm = float(expected.norm() * seen.norm())
+    correlation = float((expected * seen).sum()) / norm if norm > 0 else 0.0
+    if not correlation >= _SMALLEST_CORRELATION:
+        raise ValueError(
+            f"the images that the trace predicts share no atomic detail with the series (correlation "
+            f"{correlation:.2f}; allowed is {_SMALLEST_CORRELATION} or more): do trace and series belong "
+            "together, in the same orientation and with the same origin?"
+        )
+
+
+def _detail(images: Tensor, target: Target) -> Tensor:
+    """Images without their smooth part: minus the mean over about 2 × 2 Å."""
+    reach = max(1, round(_SMOOTH_A / target.frame.pixel_size_A / 2.0))
+    shaped = images.reshape(len(images), 1, *target.frame.padded)
+    smooth = torch.nn.functional.avg_pool2d(shaped, 2 * reach + 1, stride=1, padding=reach)
+    return (shaped - smooth).flatten(1)[target.inside]
+
+
+def _check_inside(trace: Trace, series: TiltSeries) -> None:
+    """Atoms in the corners of the box may leave the field of view at high tilt, but not of every image."""
+    reach_A = np.array([half_extent_A(n, series.pixel_size_A) for n in series.images.shape[1:]])
+    posed_A = np.einsum("tij,nj->tni", tilt_rotations(series.tilt_deg), trace.positions_A)
+    unseen = (np.abs(posed_A[..., :2]) > reach_A).any(axis=-1).all(axis=0)
+    if unseen.any():
+        raise ValueError(
+            f"{int(unseen.sum())} of {len(unseen)} atoms of the trace are outside the field of view "
+            f"(±{reach_A[0]:.1f} × ±{reach_A[1]:.1f} Å) of every image; give the series that the trace was "
+            "made from"
+        )

@@ -1,0 +1,224 @@
+"""From a traced specimen to a refined one: atoms, probe and geometry, fitted to all images at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from picotome.configs.schema import RefinementConfig
+from picotome.records import ImageFit, TiltSeries, Trace
+from picotome.trace.refinement.changes import change_atoms
+from picotome.trace.refinement.checks import check_belonging, check_refinable
+from picotome.trace.refinement.covariance import covariance
+from picotome.trace.refinement.fit import Fitted, Target, expected_images, fit_images
+from picotome.trace.refinement.model import ImageModel
+from picotome.trace.refinement.noise import estimate_misfit, estimate_noise, variance
+from picotome.trace.refinement.start import begin
+from picotome.trace.refinement.unknowns import PROBE, Free, free_unknowns, without_geometry
+from picotome.trace.species import assign_species, parse_elements
+from picotome.units import PM_PER_A
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    Array = NDArray[Any]
+    Progress = Callable[[int, int], None]
+
+_ALIGN_STEPS = 4
+_COARSE_STEPS, _COARSE_A = 8, 5e-3
+_N_ROUNDS = 3
+# Pixels above this part of the brightest hold signal.
+_LIT = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """A refined trace.
+
+    Attributes
+    ----------
+    trace
+        With `uncertainty_pm` and `support`.
+    images
+        What was learned of the images.
+    """
+
+    trace: Trace
+    images: ImageFit
+
+
+def refine_trace(
+    trace: Trace,
+    series: TiltSeries,
+    *,
+    elements: Sequence[str],
+    config: RefinementConfig,
+    min_distance_A: float,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Refined:
+    """Fit atoms, probe and geometry to all images at once.
+
+    1. Shifts, gains, probe and brightness, with the atoms where they were traced.
+    2. Everything that `config` sets free.
+    3. Atoms that the images do not support leave, atoms that the residual calls for join, and everything is
+       fitted again; at most three rounds.
+    4. The part of the signal that the model leaves unexplained is measured and enters the weights; the last
+       fit, and elements from the brightness.
+
+    Parameters
+    ----------
+    trace
+        Atoms to start from, within some tenths of Å.
+    series
+        Images and nominal tilts. With `dose_e_per_A2` the noise is known, without it is estimated.
+    elements
+        Chemical symbols that occur.
+    config
+        What is free.
+    min_distance_A
+        Atoms are never much closer.
+    device
+        Where torch computes.
+    progress
+        Called with (steps done, most steps).
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to refine, trace and series do not belong together, an atom leaves the field of
+        view, there are fewer pixels with signal than unknowns, or the geometry is singular.
+    """
+    numbers = parse_elements(elements)
+    free = free_unknowns(config, n_groups=len(numbers))
+    check_refinable(trace, series, free)
+    target, model = begin(
+        trace.positions_A,
+        trace.intensities,
+        atomic_numbers=trace.atomic_numbers,
+        series=series,
+        numbers=numbers,
+        device=device,
+    )
+    check_belonging(model, target)
+    most = _ALIGN_STEPS + (1 + _N_ROUNDS) * _COARSE_STEPS + config.n_steps
+    counted = _counter(progress, most)
+
+    def roughly(model: ImageModel, target: Target) -> ImageModel:
+        fitted = fit_images(
+            model, target, free, n_steps=_COARSE_STEPS, tolerance_A=_COARSE_A, step_done=counted
+        )
+        return fitted.model
+
+    aligned = fit_images(model, target, without_geometry(free), n_steps=_ALIGN_STEPS, step_done=counted).model
+    if series.dose_e_per_A2 is None:
+        noise = estimate_noise(target.images, expected_images(aligned, target), target.inside)
+        target = replace(target, noise=noise)
+    model = roughly(aligned, target)
+    n_added = n_removed = 0
+    for rounds_left in reversed(range(_N_ROUNDS if config.change_atoms else 0)):
+        # Whoever joins must stand a judgement: nobody does in the last round.
+        model, added, removed = change_atoms(
+            model, target, numbers, min_distance_A=min_distance_A, joining=rounds_left > 0
+        )
+        if not added and not removed:
+            break
+        n_added, n_removed = n_added + added, n_removed + removed
+        model = roughly(model, target)
+    expected = expected_images(model, target)
+    misfit = estimate_misfit(target.images, expected, _lit(expected, target), target.noise)
+    target = replace(target, noise=replace(target.noise, misfit=misfit))
+    fitted = fit_images(model, target, free, n_steps=config.n_steps, step_done=counted)
+    if progress is not None:
+        progress(most, most)
+    learned = _learned(fitted, target, n_added=n_added, n_removed=n_removed)
+    return Refined(_as_trace(fitted.model, target, free, elements), learned)
+
+
+def refine_first(
+    starts: Sequence[Trace],
+    series: TiltSeries,
+    *,
+    elements: Sequence[str],
+    config: RefinementConfig,
+    min_distance_A: float,
+) -> Refined | None:
+    """Refine the first trace that can be refined; None if none can.
+
+    What a young network leaves need not look like atoms; its images then say so, and the next trace is tried.
+    """
+    for trace in starts:
+        with suppress(ValueError):
+            return refine_trace(
+                trace, series, elements=elements, config=config, min_distance_A=min_distance_A
+            )
+    return None
+
+
+def _lit(expected: Tensor, target: Target) -> Tensor:
+    """(n_tilts, n_pixels) bool: pixels that hold signal."""
+    return target.inside & (expected > _LIT * expected.max())
+
+
+def _counter(progress: Progress | None, most: int) -> Callable[[float, float], None]:
+    done = 0
+
+    def count(cost: float, walk_A: float) -> None:
+        nonlocal done
+        done = min(done + 1, most - 1)
+        if progress is not None:
+            progress(done, most)
+
+    return count
+
+
+def _learned(fitted: Fitted, target: Target, *, n_added: int, n_removed: int) -> ImageFit:
+    from scipy.spatial.transform import Rotation
+
+    model = fitted.model
+    expected = expected_images(model, target)
+    counting = variance(expected, replace(target.noise, misfit=0.0))
+    errors = (model.rotations @ target.start.rotations.transpose(-1, -2)).cpu().numpy()
+    return ImageFit(
+        tilt_error_deg=Rotation.from_matrix(errors).as_euler("xyz", degrees=True),
+        shift_error_A=model.shift_A.cpu().numpy(),
+        defocus_A=model.defocus_A.cpu().numpy(),
+        gain=model.gain.cpu().numpy(),
+        background=model.background.cpu().numpy(),
+        core_sigma_A=math.sqrt(float(model.core_A2)),
+        tail_sigma_A=math.sqrt(float(model.tail_A2)),
+        tail_fraction=float(model.tail_fraction),
+        spread=float(model.spread),
+        misfit=target.noise.misfit,
+        chi2=float(((target.images - expected) ** 2 / counting)[_lit(expected, target)].mean()),
+        n_added=n_added,
+        n_removed=n_removed,
+        n_steps=fitted.n_steps,
+    )
+
+
+def _as_trace(model: ImageModel, target: Target, free: Free, elements: Sequence[str]) -> Trace:
+    """Brightest atom first, with what the images say of each."""
+    found = covariance(model, target, replace(free, common=PROBE, brightness="atom"))
+    expected = expected_images(model, target)
+    chi2 = ((target.images - expected) ** 2 / variance(expected, target.noise))[_lit(expected, target)].mean()
+    # Where even the whole noise model explains too little, errors are larger in proportion.
+    excess = max(1.0, float(chi2))
+    brightness = model.brightness_A2.cpu().numpy()
+    order = np.argsort(-brightness, kind="stable")
+    brightness = brightness[order]
+    uncertainty_A = np.sqrt(np.einsum("nii->ni", found.positions_A2) * excess)
+    return Trace(
+        positions_A=model.positions_A.cpu().numpy()[order],
+        intensities=brightness,
+        atomic_numbers=assign_species(np.maximum(brightness, 1e-6 * brightness[0]), elements=elements),
+        sigma_A=np.full(len(order), math.sqrt(float(model.core_A2))),
+        uncertainty_pm=uncertainty_A[order] * PM_PER_A,
+        support=np.square(brightness) / (found.brightness[order] * excess),
+    )

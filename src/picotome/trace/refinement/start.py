@@ -1,0 +1,88 @@
+"""Where a fit begins: the images as a target, and the model that atoms and nominal tilts make."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from picotome.geometry import tilt_rotations
+from picotome.records import TiltSeries
+from picotome.trace.refinement.fit import Target
+from picotome.trace.refinement.model import Frame, ImageModel, pad_images
+from picotome.trace.refinement.noise import Noise
+from picotome.trace.refinement.unknowns import SPREAD
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+# A window reaches so far: the tail of a probe beyond it is background.
+_REACH_A = 2.4
+# Where a probe starts; the images tell the rest.
+_CORE_A, _TAIL_A, _TAIL_FRACTION = 0.4, 0.9, 0.15
+# Images of unknown dose start as if their brightest pixel held so many electrons.
+_COUNTS_UNKNOWN = 100.0
+
+
+def begin(
+    positions_A: Array,
+    brightness_A2: Array,
+    *,
+    atomic_numbers: Array,
+    series: TiltSeries,
+    numbers: Array,
+    device: str = "cpu",
+) -> tuple[Target, ImageModel]:
+    """Put images and atoms into the form that the fit works on.
+
+    Parameters
+    ----------
+    positions_A, brightness_A2, atomic_numbers
+        (n, 3), (n,) and (n,) atoms.
+    series
+        Images, nominal tilts and dose.
+    numbers
+        (k,) atomic numbers that occur, ascending: groups of one brightness.
+    """
+
+    def tensor(values: Any) -> Tensor:
+        return torch.as_tensor(np.asarray(values, dtype=np.float64), device=device)
+
+    pixel_A = series.pixel_size_A
+    shape = (series.images.shape[1], series.images.shape[2])
+    frame = Frame(shape, pixel_A, math.ceil(_REACH_A / pixel_A))
+    images = torch.as_tensor(np.asarray(series.images, dtype=np.float32), device=device)
+    inside = pad_images(torch.ones_like(images), frame) > 0
+    none = tensor(np.zeros(len(images)))
+    model = ImageModel(
+        positions_A=tensor(positions_A),
+        brightness_A2=tensor(brightness_A2),
+        group=torch.as_tensor(_groups(atomic_numbers, numbers), device=device),
+        core_A2=tensor(_CORE_A**2 + pixel_A**2 / 12.0),
+        tail_A2=tensor(_TAIL_A**2),
+        tail_fraction=tensor(_TAIL_FRACTION),
+        spread=tensor(SPREAD),
+        rotations=tensor(tilt_rotations(series.tilt_deg)),
+        shift_A=tensor(np.zeros((len(images), 2))),
+        defocus_A=none,
+        gain=none + 1.0,
+        background=none,
+    )
+    n_incident = _COUNTS_UNKNOWN / float(images.max())
+    if series.dose_e_per_A2 is not None:
+        n_incident = series.dose_e_per_A2 * pixel_A**2
+    # Half a count keeps the logarithm finite and costs little where there is signal.
+    noise = Noise(n_incident, 0.5 / n_incident)
+    return Target(pad_images(images, frame), inside, frame, model, noise), model
+
+
+def _groups(atomic_numbers: Array, numbers: Array) -> Array:
+    """(n,) int64 index of each atom's element; the heaviest where it is not known."""
+    group = np.searchsorted(numbers, atomic_numbers).clip(0, len(numbers) - 1)
+    group[~np.isin(atomic_numbers, numbers)] = len(numbers) - 1
+    return group.astype(np.int64)
