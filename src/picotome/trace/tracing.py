@@ -14,6 +14,7 @@ from picotome.trace.brightness import darkest_atom, typical
 from picotome.trace.fit import PeakFit, fit_peaks
 from picotome.trace.peaks import check_tomogram, find_peaks, thin_out
 from picotome.trace.species import assign_species, parse_elements
+from picotome.trace.uncertainty import peak_errors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,6 +62,7 @@ def trace_tomogram(tomogram: Tomogram, *, elements: Sequence[str], config: Traci
     -------
     trace
         Brightest atom first; empty where no peak survives. `sigma_A` is the geometric mean over the axes.
+        Errors and support are estimated for degraded tomograms (see `picotome.trace.uncertainty`).
 
     Raises
     ------
@@ -89,7 +91,7 @@ def trace_tomogram(tomogram: Tomogram, *, elements: Sequence[str], config: Traci
         start_A = fit.model.positions_A[kept]
         fit = fit_peaks(tomogram, positions_A=start_A, shape_A=fit.model.shape_A)
         kept = _plausible(fit, start_A, distance_A)
-    return _as_trace(fit, kept, elements)
+    return _as_trace(fit, kept, elements, tomogram)
 
 
 def _start(tomogram: Tomogram, numbers: Array, distance_A: float) -> tuple[Array, float]:
@@ -168,16 +170,27 @@ def _integrals(fit: PeakFit) -> Array:
     return integrals
 
 
-def _as_trace(fit: PeakFit, kept: Array, elements: Sequence[str]) -> Trace:
+def _as_trace(fit: PeakFit, kept: Array, elements: Sequence[str], tomogram: Tomogram) -> Trace:
     intensities = _integrals(fit)
     index = np.flatnonzero(kept)
     index = index[np.argsort(-intensities[index], kind="stable")]
     sigma_A = fit.model.widths * np.prod(fit.model.shape_A) ** (1 / 3)
+    uncertainty_pm = support = None
+    if tomogram.kind == "degraded" and len(index):
+        uncertainty_pm, support = peak_errors(
+            fit.residual,
+            tomogram.voxel_size_A,
+            positions_A=fit.model.positions_A[index],
+            integrals=intensities[index],
+            shape_A=fit.model.shape_A,
+        )
     return Trace(
         positions_A=fit.model.positions_A[index],
         intensities=intensities[index],
         atomic_numbers=assign_species(intensities[index], elements=elements),
         sigma_A=sigma_A[index],
+        uncertainty_pm=uncertainty_pm,
+        support=support,
     )
 
 
