@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "train": DATASETS | {"train"},
     "report": DATASETS | {"train", "report"},
     "pipeline": DATASETS | {"train", "report"},
-    "cli": DATASETS | {"train", "report", "pipeline"},
+    "benchmark": DATASETS | {"train", "report", "benchmark"},
+    "cli": DATASETS | {"train", "report", "pipeline", "benchmark"},
     "__init__": {"records"},
     "__main__": {"cli"},
 }

@@ -19,6 +19,7 @@ COMMANDS = (
     "train",
     "apply",
     "trace",
+    "refine",
     "score",
     "show",
 )
@@ -63,23 +64,28 @@ def test_the_whole_job(smoke_run):
     out, text = smoke_run
     summary = json.loads((out / "summary.json").read_text())
     assert [item["engine"] for item in summary["specimens"]] == ["prism", "prism"]
-    assert set(summary["timings_s"]) >= {"generate", "train", "apply_trace_score", "report"}
+    assert set(summary["timings_s"]) >= {"generate", "train", "apply_trace_refine_score", "report"}
     assert summary["recipe"]["name"] == "smoke"
     for item in summary["specimens"]:
         assert item["dose_e_per_A2"] == 2e4
-        for stage in ("raw", "unet"):
+        bound = item["bound"]
+        assert 0 < bound["crlb_pm"] == pytest.approx(np.linalg.norm(bound["crlb_axis_pm"]))
+        for stage in ("raw", "unet", "refined"):
             numbers = item["stages"][stage]
             assert numbers["n_true"] == item["n_true"] > 20
             assert 0 <= numbers["recall"] <= 1
             assert numbers["radius_A"] == 0.75
             assert len(numbers["rmsd_axis_pm"]) == 3
+            assert numbers["crlb_pm"] == bound["crlb_pm"]
+            assert numbers["efficiency"] == pytest.approx(numbers["rigid_rmsd_pm"] / bound["crlb_pm"])
         assert item["stages"]["raw"]["recall"] > 0.8
+        assert item["stages"]["refined"]["rmsd_pm"] < item["stages"]["raw"]["rmsd_pm"]
     html = (out / "report.html").read_text("utf-8")
     assert "data:image/png;base64," in html
     assert 'src="http' not in html
     assert "RMSD" in text
     assert f"report: {out / 'report.html'}" in text
-    for name in ("slices", "fourier", "errors", "atoms"):
+    for name in ("slices", "fourier", "errors", "atoms", "calibration"):
         assert len(list((out / "figures").glob(f"*_{name}.png"))) == 2
 
 
@@ -121,6 +127,11 @@ def test_each_stage_is_a_command(particle, tiny_dataset, tmp_path):
             score = json.loads((tmp_path / "score.json").read_text())
             assert score["recall"] == score["precision"] == 1
             assert score["rmsd_pm"] < 15
+    text = picotome("refine", tmp_path / "atoms.h5", series, "--out", tmp_path / "refined.h5")
+    assert "expected from counting" in text
+    picotome("score", tmp_path / "refined.h5", series, "--out", tmp_path / "better.json")
+    assert json.loads((tmp_path / "better.json").read_text())["rigid_rmsd_pm"] < score["rigid_rmsd_pm"]
+    assert "fit to 15 images" in picotome("show", tmp_path / "refined.h5")
     picotome("train", tiny_dataset, "--out", tmp_path / "model")
     picotome("apply", tomogram, "--model", tmp_path / "model", "--out", repaired)
     assert "repaired tomogram (48, 48, 48)" in picotome("show", repaired)
@@ -172,6 +183,10 @@ def test_bad_input_is_one_clear_error(particle, tiny_dataset, tmp_path):
     assert "safetensors" in picotome_fails("apply", good, "--model", good, "--out", out)
     assert "'Xx'" in picotome_fails("trace", good, "--elements", "Xx", "--out", out)
     assert "--out" in picotome_fails("trace", good, "--elements", "Pt", "--out", tmp_path / "atoms.docx")
+    atoms, series = tmp_path / "only_atoms.h5", good
+    assert "--geometry" in picotome_fails("refine", atoms, series, "--out", out, "--geometry", "focus")
+    assert "holds no TiltSeries" in picotome_fails("refine", atoms, atoms, "--out", out)
+    assert "brightness" in picotome_fails("refine", particle, series, "--out", out)
     assert "unknown key" in picotome_fails("run", "smoke", "--out", tmp_path / "run", "--set", "doze=1")
     assert "no dataset" in picotome_fails("train", tmp_path, "--out", tmp_path / "model")
     np.savez(nan, images=np.full((3, 8, 8), np.nan), tilts=[-1.0, 0, 1])

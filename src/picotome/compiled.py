@@ -14,8 +14,8 @@ def compiled(function: Kernel) -> Kernel:
     """Compile a function at its first call, one to two seconds, and keep the result on disk.
 
     Later processes, such as dask's workers, load it in tenths of a second. It is kept beside the function's
-    file or, where that folder is read-only, in the user's cache folder. Contraction (a · b + c rounded once) is the
-    only liberty the compiler gets: sums keep their order.
+    file or, where that folder is read-only, in the user's cache folder. Contraction (a · b + c rounded once)
+    is the only liberty the compiler gets: sums keep their order.
     """
     try:
         fast = njit(nogil=True, fastmath={"contract"}, cache=True)(function)

@@ -1,9 +1,9 @@
 """How far the noise of a tomogram moves the peaks fitted to it.
 
 The noise of a reconstruction is neither white nor even, so the fit's own covariance would mislead. What it
-does to an atom is read off the residual instead: at any place, the residual times the derivative of a peak is the
-displacement that it would cause to an atom there. Its mean square around an atom, but not on atoms (the fit
-has made it zero there), is the variance of the atom's position.
+does to an atom is read off the residual instead: at any place, the residual times the derivative of a peak is
+the displacement that it would cause to an atom there. Its mean square around an atom, but not on atoms (the
+fit has made it zero there), is the variance of the atom's position.
 
 With noise that is the same everywhere that is the whole truth. A reconstruction that keeps voxels positive
 has less noise between the atoms than on them. How much less was measured on simulated tomograms (SIRT, Pt and

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from picotome.trace.brightness import darkest_atom
+from picotome.trace.brightness import darkest_atom, typical
 from picotome.trace.peaks import thin_out
 from picotome.trace.refinement.candidates import find_candidates
 from picotome.trace.refinement.fit import Target, expected_images, pixel_weights
-from picotome.trace.refinement.linearised import linearise, pick
-from picotome.trace.refinement.model import ImageModel
+from picotome.trace.refinement.linearised import atom_windows, linearise
+from picotome.trace.refinement.model import ImageModel, pick
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # How many standard deviations of the noise a new atom must explain, and one that stays. Among some 1e5
 # independent places, chance reaches four.
 _SIGNIFICANT, _SUPPORTED = 5.0, 4.0
-# So many times brighter than the usual atom is none.
+# So many times brighter than the typical atom (of the heavier elements, where there are several) is none.
 _TOO_BRIGHT = 3.0
 # Its neighbours have taken over part of its light: this fraction of the cut is enough until it is fitted.
 _DIM = 0.5
@@ -37,7 +37,7 @@ def change_atoms(
     """Remove unsupported atoms and add missing ones.
 
     An atom leaves if it is dimmer than the cut between atoms and non-atoms (see `darkest_atom`), explains
-    less than four standard deviations of the noise, is three times brighter than the usual atom, or closer
+    less than four standard deviations of the noise, is three times brighter than the typical one, or closer
     than 0.8 minimum distances to a brighter one. One joins where the residual images agree on it by at least
     five standard deviations, it has half the brightness of the cut, and no other atom is within 0.8 minimum
     distances.
@@ -64,7 +64,7 @@ def _supported(
 ) -> tuple[Array, float]:
     """(n,) bool, and the lowest brightness of an atom."""
     brightness = model.brightness_A2.cpu().numpy()
-    possible = (brightness > 0) & (brightness < _TOO_BRIGHT * np.median(brightness))
+    possible = (brightness > 0) & (brightness < _TOO_BRIGHT * typical(brightness))
     possible &= brightness * np.sqrt(_information(model, target)) > _SUPPORTED
     cut = darkest_atom(brightness[possible], numbers) if possible.any() else 0.0
     kept = possible & (brightness > cut)
@@ -78,8 +78,12 @@ def _supported(
 def _information(model: ImageModel, target: Target) -> Array:
     """(n,) inverse variance of each brightness, all else known."""
     there = linearise(model, target.frame, free_images=(), free_common=())
-    weights = pick(pixel_weights(there.images, target), there.at)
-    information: Array = (weights * there.atoms[:, :, 3].square()).sum(dim=(0, 2)).double().cpu().numpy()
+    weights = pixel_weights(there.images, target)
+    total = torch.zeros_like(model.brightness_A2)
+    for tilts, spots, basis, _ in atom_windows(there):
+        light = there.gain[tilts, None, None] * basis[:, :, 0]
+        total += (pick(weights[tilts], spots) * light.square()).double().sum(dim=(0, 2))
+    information: Array = total.cpu().numpy()
     return information
 
 

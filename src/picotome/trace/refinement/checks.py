@@ -45,10 +45,12 @@ def check_refinable(trace: Trace, series: TiltSeries, free: Free) -> None:
     if not np.isfinite(series.tilt_deg).all():
         raise ValueError("tilt_deg has values that are not finite")
     span_deg = float(np.ptp(series.tilt_deg))
-    if len(images) < _FEWEST_IMAGES or span_deg < _SMALLEST_SPAN_DEG:
+    # Two views fit any angle between them; only a third says which it is.
+    n_different = len(np.unique(np.round(series.tilt_deg)))
+    if n_different < _FEWEST_IMAGES or span_deg < _SMALLEST_SPAN_DEG:
         raise ValueError(
-            f"the series has {len(images)} images over {span_deg:g}°; the depth of an atom needs at least "
-            f"{_FEWEST_IMAGES} images over {_SMALLEST_SPAN_DEG:g}°"
+            f"the series has {n_different} images at different tilts over {span_deg:g}°; the depth of an "
+            f"atom needs at least {_FEWEST_IMAGES} over {_SMALLEST_SPAN_DEG:g}°"
         )
     _check_inside(trace, series)
     lit = int((images > _LIT * images.max()).sum())

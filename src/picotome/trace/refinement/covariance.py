@@ -22,8 +22,8 @@ from torch import Tensor
 from picotome.compiled import compiled
 from picotome.trace.refinement.fit import Target, pixel_weights
 from picotome.trace.refinement.gauge import gauge_directions, turnable_axes
-from picotome.trace.refinement.linearised import N_ATOM, Linearised, linearise, pick, transpose
-from picotome.trace.refinement.model import ImageModel
+from picotome.trace.refinement.linearised import N_ATOM, Linearised, atom_windows, linearise, transpose
+from picotome.trace.refinement.model import ImageModel, pick, some_spots
 from picotome.trace.refinement.newton import Normal, normal_equations, solve
 from picotome.trace.refinement.unknowns import Free, prior
 
@@ -34,6 +34,9 @@ Progress = Callable[[int, int], None]
 _LARGEST_EXACT = 8000
 _N_SAMPLES, _SAMPLE_STEPS, _SAMPLE_TOLERANCE = 12, 300, 1e-2
 _TINY = 1e-300
+# Variance of a coordinate, in units of what it would be were all else known, that single precision cannot
+# tell from infinity.
+_UNDETERMINED = 1e5
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,36 +91,38 @@ def covariance(
 
 def fisher_information(derivatives: Linearised, weights: Tensor) -> Array:
     """(4 n + n_tilts k + m,)² dense JᵀWJ, unknowns in the order atoms, images, common."""
-    n_tilts, n, _, _ = derivatives.atoms.shape
+    n_tilts, n, _ = derivatives.slope.shape
     k, m = derivatives.of_image.shape[1], derivatives.common.shape[1]
     n_atoms, n_images = N_ATOM * n, n_tilts * k
     information = np.zeros((n_atoms + n_images + m,) * 2)
-    width = derivatives.frame.padded[1]
-    corner = derivatives.at[:, :, 0].cpu().numpy()
-    _add_pairs(
-        information,
-        derivatives.atoms.cpu().numpy(),
-        weights.float().cpu().numpy(),
-        corner,
-        width,
-        2 * derivatives.frame.reach + 1,
-    )
-    columns = torch.cat([derivatives.of_image, derivatives.common], dim=1) * weights.float()[:, None, :]
+    every = slice(n_atoms + n_images, None)
+    columns = torch.cat([derivatives.of_image, derivatives.common], dim=1)
+    weighted = columns * weights.float()[:, None, :]
+    frame = derivatives.spots.frame
+    for tilts, spots, basis, parts in atom_windows(derivatives):
+        windows = torch.matmul(parts, basis)
+        _add_pairs(
+            information,
+            windows.cpu().numpy(),
+            weights[tilts].float().cpu().numpy(),
+            spots.corner.cpu().numpy(),
+            frame.padded[1],
+            2 * frame.reach + 1,
+        )
+        for number, tilt in enumerate(range(n_tilts)[tilts]):
+            own = slice(n_atoms + tilt * k, n_atoms + (tilt + 1) * k)
+            one = some_spots(spots, slice(number, number + 1))
+            picked = torch.stack([pick(c[None], one)[0] for c in weighted[tilt]], dim=-1)
+            cross = torch.matmul(windows[number], picked).reshape(n_atoms, k + m).double().cpu().numpy()
+            information[:n_atoms, own] += cross[:, :k]
+            information[:n_atoms, every] += cross[:, k:]
     for tilt in range(n_tilts):
         own = slice(n_atoms + tilt * k, n_atoms + (tilt + 1) * k)
-        every = slice(n_atoms + n_images, None)
-        plain = torch.cat([derivatives.of_image[tilt], derivatives.common[tilt]]).double().cpu().numpy()
-        gram = plain @ columns[tilt].double().cpu().numpy().T
+        gram = columns[tilt].double().cpu().numpy() @ weighted[tilt].double().cpu().numpy().T
         information[own, own] += gram[:k, :k]
         information[own, every] += gram[:k, k:]
         information[every, own] += gram[k:, :k]
         information[every, every] += gram[k:, k:]
-        picked = torch.stack(
-            [pick(c[None], derivatives.at[tilt : tilt + 1])[0] for c in columns[tilt]], dim=-1
-        )
-        cross = torch.matmul(derivatives.atoms[tilt], picked).reshape(n_atoms, k + m).double().cpu().numpy()
-        information[:n_atoms, own] += cross[:, :k]
-        information[:n_atoms, every] += cross[:, k:]
     information[n_atoms:, :n_atoms] = information[:n_atoms, n_atoms:].T
     return information
 
@@ -160,6 +165,9 @@ def _exact(information: Array, positions_A: Array, gauge: Array, *, turns: bool)
     from scipy.linalg import cho_factor, cho_solve
 
     n = len(positions_A)
+    # The focus of a probe that does not spread changes nothing, not even what is known of the rest.
+    idle = n * N_ATOM + np.flatnonzero(np.diag(information)[n * N_ATOM :] <= 0.0)
+    information[idle, idle] = 1.0
     scale = 1.0 / np.sqrt(np.maximum(np.diag(information), _TINY))
     information *= scale[:, None]
     information *= scale
@@ -167,15 +175,18 @@ def _exact(information: Array, positions_A: Array, gauge: Array, *, turns: bool)
         # What no image sees gets some information, and is taken out of the result again.
         unseen = np.linalg.qr(gauge / scale[:, None])[0]
         information += unseen @ unseen.T
+    at = (np.arange(n)[:, None] * N_ATOM + np.arange(3)).ravel()
     try:
         factor = cho_factor(information, lower=True, overwrite_a=True)
-    except np.linalg.LinAlgError as error:
+        inverse = cho_solve(factor, np.eye(len(scale)), overwrite_b=True)
+        is_singular = not inverse.diagonal()[at].max() < _UNDETERMINED
+    except np.linalg.LinAlgError:
+        is_singular = True
+    if is_singular:
         raise ValueError(
             "the images do not determine all unknowns (their information matrix is singular): free less of "
             "the geometry (refinement.geometry), or check for atoms on top of each other"
-        ) from error
-    inverse = cho_solve(factor, np.eye(len(scale)), overwrite_b=True)
-    at = (np.arange(n)[:, None] * N_ATOM + np.arange(3)).ravel()
+        )
     brightness = inverse.diagonal()[3 : n * N_ATOM : N_ATOM] * scale[3 : n * N_ATOM : N_ATOM] ** 2
     positions = inverse[np.ix_(at, at)] * scale[at][:, None] * scale[at]
     rigid = rigid_motions(positions_A, turns=turns)

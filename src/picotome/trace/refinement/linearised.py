@@ -3,23 +3,36 @@
 Unknowns are three groups: of the atoms, (n, 4): x, y, z (Å) and brightness; of the images, (n_tilts, k);
 common to all, (m,). Names of the second: gain, background, shift_x, shift_y, turn_x, turn_y, turn_z, defocus;
 of the third: core, tail, tail_fraction, spread, and for the relative brightness of a group of atoms,
-group_0, group_1 … Derivatives of the first live on the atoms' windows, those of the others are whole images.
+group_0, group_1 … Derivatives of the first live on the atoms' windows and are kept as factors along x and y;
+those of the others are whole images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from picotome.trace.refinement.model import Frame, ImageModel, Spots, add_up, image_range, make_spots
+from picotome.trace.refinement.model import (
+    Frame,
+    ImageModel,
+    Spots,
+    add_up,
+    draw_spots,
+    image_range,
+    make_spots,
+    pick,
+    plain_windows,
+    some_spots,
+    weigh_windows,
+)
 
 N_ATOM = 4
 # Windows of this many floats are worked on together.
-_CHUNK = 2_000_000
+_CHUNK = 600_000
 _GROUP = "group_"
 
 
@@ -39,24 +52,31 @@ class Linearised:
     ----------
     images
         (n_tilts, n_pixels) float32 padded images.
-    at
-        (n_tilts, n, M) pixels of each atom's window.
-    atoms
-        (n_tilts, n, 4, M) float32 derivatives with the unknowns of the atoms.
+    spots
+        The atoms, as factors; the derivatives with their unknowns follow from these and the next.
+    slope
+        (n_tilts, n, 3) float32 what moving a spot by 1 Å along x, y and the beam adds of its derivatives with
+        x, y and the variance.
+    rotations
+        (n_tilts, 3, 3) float32.
+    gain
+        (n_tilts,) float32.
+    shares
+        (2,) float32 of core and tail.
     of_image
         (n_tilts, k, n_pixels) float32 derivatives with the unknowns of each image.
     common
         (n_tilts, m, n_pixels) float32 derivatives with the common unknowns.
-    frame
-        Of the images.
     """
 
     images: Tensor
-    at: Tensor
-    atoms: Tensor
+    spots: Spots
+    slope: Tensor
+    rotations: Tensor
+    gain: Tensor
+    shares: Tensor
     of_image: Tensor
     common: Tensor
-    frame: Frame
 
 
 def group_name(group: int) -> str:
@@ -78,23 +98,35 @@ def linearise(
     model: ImageModel, frame: Frame, *, free_images: Sequence[str], free_common: Sequence[str]
 ) -> Linearised:
     """Linearise about a model, for the named unknowns of the images and the common ones."""
-    n_tilts, n = len(model.gain), len(model.positions_A)
-    window = (2 * frame.reach + 1) ** 2
-    step = max(1, _CHUNK // max(1, n * window))
     parts = [
-        _linearise_some(
-            model, frame, slice(start, start + step), free_images=free_images, free_common=free_common
-        )
-        for start in range(0, n_tilts, step)
+        _linearise_some(image_range(model, tilts), frame, free_images=free_images, free_common=free_common)
+        for tilts in _chunks(len(model.gain), len(model.positions_A), frame)
     ]
-    images, at, atoms, of_image, common = (torch.cat(group) for group in zip(*parts, strict=True))
-    return Linearised(images, at, atoms, of_image, common, frame)
+    images, corner, x, y, posed_A, slope, of_image, common = (
+        torch.cat(group) for group in zip(*parts, strict=True)
+    )
+    return Linearised(
+        images=images,
+        spots=Spots(corner, x, y, posed_A, frame),
+        slope=slope,
+        rotations=model.rotations.float(),
+        gain=model.gain.float(),
+        shares=_shares(model),
+        of_image=of_image,
+        common=common,
+    )
 
 
 def forward(derivatives: Linearised, change: Unknowns) -> Tensor:
     """(n_tilts, n_pixels) change of the images."""
-    local = torch.matmul(change.atoms.float()[None, :, None, :], derivatives.atoms)[..., 0, :]
-    images = add_up(derivatives.at, local, derivatives.frame)
+    move_A, brighter = change.atoms[:, :3].float(), change.atoms[:, 3].float()
+    parts = []
+    for tilts, spots in _each_chunk(derivatives):
+        moved = torch.einsum("tij,nj->tni", derivatives.rotations[tilts], move_A) * derivatives.slope[tilts]
+        light = derivatives.gain[tilts, None, None] * brighter[:, None]
+        weights = torch.cat([light, moved], dim=-1)[..., None, :] * derivatives.shares[:, None]
+        parts.append(add_up(spots, draw_spots(spots, weights)))
+    images = torch.cat(parts)
     images += torch.einsum("tk,tkp->tp", change.images.float(), derivatives.of_image)
     images += torch.einsum("m,tmp->tp", change.common.float(), derivatives.common)
     return images
@@ -102,46 +134,101 @@ def forward(derivatives: Linearised, change: Unknowns) -> Tensor:
 
 def transpose(derivatives: Linearised, images: Tensor) -> Unknowns:
     """Apply the exact adjoint of `forward` to (n_tilts, n_pixels) images."""
-    picked = pick(images, derivatives.at)
-    atoms = torch.matmul(derivatives.atoms, picked[..., None])[..., 0].double().sum(dim=0)
+    n = derivatives.slope.shape[1]
+    atoms = torch.zeros(n, N_ATOM, dtype=torch.float64, device=images.device)
+    for tilts, spots in _each_chunk(derivatives):
+        sums = weigh_windows(spots, pick(images[tilts], spots))
+        sums = (sums * derivatives.shares[:, None]).sum(dim=-2)
+        moved = sums[..., 1:] * derivatives.slope[tilts]
+        move = torch.einsum("tij,tni->tnj", derivatives.rotations[tilts], moved)
+        light = derivatives.gain[tilts, None] * sums[..., 0]
+        atoms += torch.cat([move, light[..., None]], dim=-1).double().sum(dim=0)
     of_image = torch.einsum("tkp,tp->tk", derivatives.of_image, images).double()
     common = torch.einsum("tmp,tp->tm", derivatives.common, images).double().sum(dim=0)
     return Unknowns(atoms, of_image, common)
 
 
-def pick(images: Tensor, at: Tensor) -> Tensor:
-    """(n_tilts, n, M) values of (n_tilts, n_pixels) images in the windows."""
-    return torch.gather(images, 1, at.flatten(1)).reshape(at.shape)
+def atom_windows(derivatives: Linearised) -> Iterator[tuple[slice, Spots, Tensor, Tensor]]:
+    """Give the derivatives with the unknowns of the atoms, some images at a time.
+
+    Yields
+    ------
+    tilts, spots
+        Which images.
+    basis
+        (n_tilts, n, 4, M) float32 windows; see `picotome.trace.refinement.model.plain_windows`.
+    parts
+        (n_tilts, n, 4, 4) float32: the derivatives are ``parts @ basis``.
+    """
+    for tilts, spots in _each_chunk(derivatives, times=N_ATOM):
+        slope, rotations = derivatives.slope[tilts], derivatives.rotations[tilts]
+        parts = slope.new_zeros(*slope.shape[:2], N_ATOM, N_ATOM)
+        parts[:, :, :3, 1:] = (slope[..., None] * rotations[:, None]).transpose(-1, -2)
+        parts[:, :, 3, 0] = derivatives.gain[tilts, None]
+        yield tilts, spots, plain_windows(spots, derivatives.shares), parts
+
+
+def _chunks(n_tilts: int, n: int, frame: Frame, *, times: int = 1) -> list[slice]:
+    step = max(1, _CHUNK // max(1, n * (2 * frame.reach + 1) ** 2 * times))
+    return [slice(start, start + step) for start in range(0, n_tilts, step)]
+
+
+def _each_chunk(derivatives: Linearised, *, times: int = 1) -> Iterator[tuple[slice, Spots]]:
+    spots = derivatives.spots
+    n_tilts, n = spots.corner.shape
+    for tilts in _chunks(n_tilts, n, spots.frame, times=times):
+        yield tilts, some_spots(spots, tilts)
+
+
+def _shares(model: ImageModel) -> Tensor:
+    return torch.stack([1.0 - model.tail_fraction, model.tail_fraction]).float()
 
 
 def _linearise_some(
-    model: ImageModel,
-    frame: Frame,
-    tilts: slice,
-    *,
-    free_images: Sequence[str],
-    free_common: Sequence[str],
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    part = image_range(model, tilts)
-    spots = make_spots(part, frame, slice(None))
-    strength = (part.gain[:, None] * part.brightness_A2)[..., None]
-    # d value / d (posed x, y, z), and what a change of the posed position means for the position.
-    slopes = torch.stack([spots.u, spots.v, spots.variance], dim=-2)
-    beam = 2.0 * part.spread * (spots.posed_A[..., 2] - part.defocus_A[:, None])
-    scale = torch.stack([torch.ones_like(beam), torch.ones_like(beam), beam], dim=-1) * strength
-    turned = torch.einsum("tnk,tkj->tnjk", scale, part.rotations).float()
-    brightness = part.gain.float()[:, None, None, None] * spots.value[..., None, :]
-    atoms = torch.cat([torch.matmul(turned, slopes), brightness], dim=-2)
-    signal = add_up(spots.at, strength.float() * spots.value, frame)
+    part: ImageModel, frame: Frame, *, free_images: Sequence[str], free_common: Sequence[str]
+) -> tuple[Tensor, ...]:
+    spots = make_spots(part, frame)
+    strength = part.gain[:, None] * part.brightness_A2
+    signal = _draw(spots, part, light=strength)
     images = signal + part.background.float()[:, None]
-    of_image = {name: _of_image(name, part, spots, signal, scale, frame) for name in free_images}
-    common = {name: _common(name, part, spots, strength, frame) for name in free_common}
-    return images, spots.at, atoms, _stack(of_image, images), _stack(common, images)
+    beam = 2.0 * part.spread * (spots.posed_A[..., 2] - part.defocus_A[:, None])
+    slope = torch.stack([torch.ones_like(beam), torch.ones_like(beam), beam], dim=-1) * strength[..., None]
+    of_image = {name: _of_image(name, part, spots, signal, slope) for name in free_images}
+    common = {name: _common(name, part, spots, strength) for name in free_common}
+    return (
+        images,
+        spots.corner,
+        spots.x,
+        spots.y,
+        spots.posed_A,
+        slope.float(),
+        _stack(of_image, images),
+        _stack(common, images),
+    )
 
 
-def _of_image(
-    name: str, part: ImageModel, spots: Spots, signal: Tensor, scale: Tensor, frame: Frame
+def _draw(
+    spots: Spots,
+    part: ImageModel,
+    *,
+    light: Tensor | None = None,
+    moved: Tensor | None = None,
+    wider: Tensor | None = None,
+    shares: Tensor | None = None,
 ) -> Tensor:
+    """Images of (n_tilts, n) light, (n_tilts, n, 3) moves along x, y and in variance, or a wider probe."""
+    weights = torch.zeros(*spots.corner.shape, 4, dtype=torch.float64, device=spots.corner.device)
+    if light is not None:
+        weights[..., 0] = light
+    if moved is not None:
+        weights[..., 1:] = moved
+    if wider is not None:
+        weights[..., 3] = wider
+    shares = _shares(part) if shares is None else shares
+    return add_up(spots, draw_spots(spots, weights.float()[..., None, :] * shares[:, None]))
+
+
+def _of_image(name: str, part: ImageModel, spots: Spots, signal: Tensor, slope: Tensor) -> Tensor:
     if name == "gain":
         return signal / part.gain.float()[:, None]
     if name == "background":
@@ -159,21 +246,20 @@ def _of_image(
         "turn_z": (-y, x, none),
         "defocus": (none, none, -one),
     }[name]
-    change = [(a * b)[..., None].float() for a, b in zip(move, scale.unbind(-1), strict=True)]
-    local = change[0] * spots.u + change[1] * spots.v + change[2] * spots.variance
-    return add_up(spots.at, local, frame)
+    return _draw(spots, part, moved=torch.stack(move, dim=-1) * slope)
 
 
-def _common(name: str, part: ImageModel, spots: Spots, strength: Tensor, frame: Frame) -> Tensor:
+def _common(name: str, part: ImageModel, spots: Spots, strength: Tensor) -> Tensor:
     if name == "spread":
-        distance = spots.posed_A[..., 2] - part.defocus_A[:, None]
-        local = (strength * (distance**2)[..., None]).float() * spots.variance
-    elif is_group(name):
-        local = (strength * (part.group == group_of(name))[:, None]).float() * spots.value
-    else:
-        slope = {"core": spots.core, "tail": spots.tail, "tail_fraction": spots.difference}[name]
-        local = strength.float() * slope
-    return add_up(spots.at, local, frame)
+        return _draw(spots, part, wider=strength * (spots.posed_A[..., 2] - part.defocus_A[:, None]) ** 2)
+    if is_group(name):
+        return _draw(spots, part, light=strength * (part.group == group_of(name)))
+    core, tail = _shares(part)
+    none, one = torch.zeros_like(core), torch.ones_like(core)
+    if name == "tail_fraction":
+        return _draw(spots, part, light=strength, shares=torch.stack([-one, one]))
+    of_part = {"core": torch.stack([core, none]), "tail": torch.stack([none, tail])}[name]
+    return _draw(spots, part, wider=strength, shares=of_part)
 
 
 def _stack(columns: dict[str, Tensor], images: Tensor) -> Tensor:

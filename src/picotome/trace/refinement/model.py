@@ -88,34 +88,26 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Spots:
-    """Every atom in some images, on its window of M pixels.
+    """Every atom in some images, on its window: the factors along x and y, not the window itself.
 
     Attributes
     ----------
-    at
-        (n_tilts, n, M) index of each pixel into a flattened padded image.
-    value
-        (n_tilts, n, M) image of each atom at gain 1 and brightness 1.
-    u, v, variance
-        Derivatives of `value` with the position along x and y (1/Å) and with the variance of both parts of
-        the probe (1/Å²).
-    core, tail
-        Derivatives with the variance of one part alone.
-    difference
-        Derivative with the tail fraction.
+    corner
+        (n_tilts, n) index of the first pixel of each window into a flattened padded image.
+    x, y
+        (n_tilts, n, 2, 3, edge) float32, for core and tail of the probe: a normalised one-dimensional
+        Gaussian, its derivative with the position (1/Å) and with the variance (1/Å²).
     posed_A
         (n_tilts, n, 3) float64 posed atoms.
+    frame
+        Of the images.
     """
 
-    at: Tensor
-    value: Tensor
-    u: Tensor
-    v: Tensor
-    variance: Tensor
-    core: Tensor
-    tail: Tensor
-    difference: Tensor
+    corner: Tensor
+    x: Tensor
+    y: Tensor
     posed_A: Tensor
+    frame: Frame
 
 
 def pose(model: ImageModel) -> Tensor:
@@ -125,35 +117,76 @@ def pose(model: ImageModel) -> Tensor:
     return posed
 
 
-def make_spots(model: ImageModel, frame: Frame, tilts: slice) -> Spots:
-    """Draw every atom in some images, with its derivatives."""
-    part = image_range(model, tilts)
-    posed = pose(part)
-    x, x_at = _along(posed[..., 0], frame, axis=0)
-    y, y_at = _along(posed[..., 1], frame, axis=1)
-    widening = part.spread * (posed[..., 2] - part.defocus_A[:, None]) ** 2
-    core_x, core_y = _factors(x, part.core_A2 + widening), _factors(y, part.core_A2 + widening)
-    tail_x, tail_y = _factors(x, part.tail_A2 + widening), _factors(y, part.tail_A2 + widening)
-    share = float(part.tail_fraction)
-
-    def mix(core: Tensor, tail: Tensor) -> Tensor:
-        return ((1.0 - share) * core + share * tail).flatten(-2)
-
-    core_value, tail_value = _outer(core_x[0], core_y[0]), _outer(tail_x[0], tail_y[0])
-    core = _outer(core_x[2], core_y[0]) + _outer(core_x[0], core_y[2])
-    tail = _outer(tail_x[2], tail_y[0]) + _outer(tail_x[0], tail_y[2])
-    width = frame.padded[1]
+def make_spots(model: ImageModel, frame: Frame) -> Spots:
+    """Draw every atom in every image, with the derivatives."""
+    posed = pose(model)
+    x, row = _along(posed[..., 0], frame, axis=0)
+    y, column = _along(posed[..., 1], frame, axis=1)
+    widening = model.spread * (posed[..., 2] - model.defocus_A[:, None]) ** 2
+    variance_A2 = torch.stack([model.core_A2 + widening, model.tail_A2 + widening], dim=-1)
     return Spots(
-        at=(x_at[..., :, None] * width + y_at[..., None, :]).flatten(-2),
-        value=mix(core_value, tail_value),
-        u=mix(_outer(core_x[1], core_y[0]), _outer(tail_x[1], tail_y[0])),
-        v=mix(_outer(core_x[0], core_y[1]), _outer(tail_x[0], tail_y[1])),
-        variance=mix(core, tail),
-        core=(1.0 - share) * core.flatten(-2),
-        tail=share * tail.flatten(-2),
-        difference=(tail_value - core_value).flatten(-2),
+        corner=row * frame.padded[1] + column,
+        x=_factors(x, variance_A2),
+        y=_factors(y, variance_A2),
         posed_A=posed,
+        frame=frame,
     )
+
+
+def some_spots(spots: Spots, tilts: slice) -> Spots:
+    """Return the spots in some of the images."""
+    return replace(
+        spots,
+        corner=spots.corner[tilts],
+        x=spots.x[tilts],
+        y=spots.y[tilts],
+        posed_A=spots.posed_A[tilts],
+    )
+
+
+def draw_spots(spots: Spots, weights: Tensor) -> Tensor:
+    """(n_tilts, n, M) windows, flattened.
+
+    Parameters
+    ----------
+    weights
+        (n_tilts, n, 2, 4) float32, for core and tail: how much of the spot itself, and of its derivatives
+        with the position along x, along y, and with the variance.
+    """
+    light, u, v, wider = (w[..., None] for w in weights.unbind(-1))
+    x, x_slope, x_growth = spots.x.unbind(-2)
+    y, y_slope, y_growth = spots.y.unbind(-2)
+    # (light + u ∂x + wider ∂²x) y + x (v ∂y + wider ∂²y): four products of factors, two for each part.
+    left = torch.cat([light * x + u * x_slope + wider * x_growth, x], dim=-2)
+    right = torch.cat([y, v * y_slope + wider * y_growth], dim=-2)
+    return torch.einsum("tnki,tnkj->tnij", left, right).flatten(-2)
+
+
+def plain_windows(spots: Spots, shares: Tensor) -> Tensor:
+    """(n_tilts, n, 4, M) spots of unit light, and their derivatives, in the order of `draw_spots`."""
+    x, x_slope, x_growth = (spots.x * shares[:, None, None]).unbind(-2)
+    y, y_slope, y_growth = spots.y.unbind(-2)
+    wider = torch.cat([x_growth, x], dim=-2), torch.cat([y, y_growth], dim=-2)
+    products = ((x, y), (x_slope, y), (x, y_slope), wider)
+    return torch.stack([torch.einsum("tnki,tnkj->tnij", *pair) for pair in products], dim=2).flatten(-2)
+
+
+def weigh_windows(spots: Spots, windows: Tensor) -> Tensor:
+    """Apply the adjoint of `draw_spots`: (n_tilts, n, 2, 4) sums of (n_tilts, n, M) windows."""
+    edge = spots.x.shape[-1]
+    # Every product of a factor along x and one along y, of core and of tail.
+    square = windows.reshape(*windows.shape[:-1], edge, edge)
+    along_y = torch.matmul(square, spots.y.flatten(2, 3).transpose(-1, -2))
+    sums = torch.matmul(spots.x.flatten(2, 3), along_y).reshape(*spots.corner.shape, 2, 3, 2, 3)
+    own = torch.diagonal(sums, dim1=2, dim2=4).movedim(-1, 2)
+    return torch.stack([own[..., 0, 0], own[..., 1, 0], own[..., 0, 1], own[..., 2, 0] + own[..., 0, 2]], -1)
+
+
+def window_pixels(spots: Spots) -> Tensor:
+    """(n_tilts, n, M) index of each pixel of the windows into a flattened padded image."""
+    steps = torch.arange(spots.x.shape[-1], device=spots.corner.device)
+    within = (steps[:, None] * spots.frame.padded[1] + steps).flatten()
+    return spots.corner[..., None] + within
 
 
 def image_range(model: ImageModel, tilts: slice) -> ImageModel:
@@ -162,11 +195,17 @@ def image_range(model: ImageModel, tilts: slice) -> ImageModel:
     return replace(model, **{name: getattr(model, name)[tilts] for name in per_image})
 
 
-def add_up(spots_at: Tensor, values: Tensor, frame: Frame) -> Tensor:
+def add_up(spots: Spots, windows: Tensor) -> Tensor:
     """(n_tilts, n_pixels) sum of (n_tilts, n, M) windows over the atoms, on padded images."""
-    n_pixels = frame.padded[0] * frame.padded[1]
-    images = torch.zeros(len(values), n_pixels, dtype=values.dtype, device=values.device)
-    return images.scatter_add_(1, spots_at.flatten(1), values.flatten(1))
+    n_pixels = spots.frame.padded[0] * spots.frame.padded[1]
+    images = torch.zeros(len(windows), n_pixels, dtype=windows.dtype, device=windows.device)
+    return images.scatter_add_(1, window_pixels(spots).flatten(1), windows.flatten(1))
+
+
+def pick(images: Tensor, spots: Spots) -> Tensor:
+    """(n_tilts, n, M) values of (n_tilts, n_pixels) images in the windows."""
+    at = window_pixels(spots)
+    return torch.gather(images, 1, at.flatten(1)).reshape(at.shape)
 
 
 def pad_images(images: Tensor, frame: Frame) -> Tensor:
@@ -176,25 +215,22 @@ def pad_images(images: Tensor, frame: Frame) -> Tensor:
 
 
 def _along(position_A: Tensor, frame: Frame, *, axis: int) -> tuple[Tensor, Tensor]:
-    """Distances (…, m) of the window's pixels from the atom, and their indices in a padded image."""
+    """Distances (…, edge) of the window's pixels from the atom, and the first one's index, padded."""
     n, pixel_A = frame.shape[axis], frame.pixel_size_A
     origin = float(A_to_index([0.0], (n,), pixel_A)[0])
     centre = torch.round(position_A / pixel_A + origin).clamp(0, n - 1)
     steps = torch.arange(-frame.reach, frame.reach + 1, device=position_A.device)
-    at = centre[..., None] + steps
-    distance_A = (at - origin) * pixel_A - position_A[..., None]
-    return distance_A, at.long() + frame.reach
+    distance_A = (centre[..., None] + steps - origin) * pixel_A - position_A[..., None]
+    # The margin is as wide as a window reaches: that of an atom at pixel 0 starts at padded pixel 0.
+    return distance_A, centre.long()
 
 
-def _factors(distance_A: Tensor, variance_A2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """One-dimensional Gaussian (…, m), its derivatives with the position and with the variance; float32."""
+def _factors(distance_A: Tensor, variance_A2: Tensor) -> Tensor:
+    """(…, 2, 3, edge) float32 Gaussians of (…, edge) distances and (…, 2) variances, with derivatives."""
     variance_A2 = variance_A2[..., None]
+    distance_A = distance_A[..., None, :]
     square = distance_A**2 / variance_A2
     value = torch.exp(-0.5 * square) / torch.sqrt(2.0 * math.pi * variance_A2)
     slope = value * distance_A / variance_A2
     growth = value * (square - 1.0) / (2.0 * variance_A2)
-    return value.float(), slope.float(), growth.float()
-
-
-def _outer(x: Tensor, y: Tensor) -> Tensor:
-    return x[..., :, None] * y[..., None, :]
+    return torch.stack([value.float(), slope.float(), growth.float()], dim=-2)

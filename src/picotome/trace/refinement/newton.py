@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from picotome.trace.refinement.linearised import Linearised, Unknowns, forward, pick, transpose
+from picotome.trace.refinement.linearised import Linearised, Unknowns, atom_windows, forward, transpose
+from picotome.trace.refinement.model import pick
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +37,11 @@ class Normal:
 
 def normal_equations(derivatives: Linearised, weights: Tensor, prior: Unknowns) -> Normal:
     """Collect the diagonal blocks of JᵀWJ."""
-    picked = pick(weights, derivatives.at)[..., None, :]
-    atoms = torch.matmul(derivatives.atoms * picked, derivatives.atoms.transpose(-1, -2)).double().sum(dim=0)
+    atoms = torch.zeros_like(prior.atoms).unsqueeze(-1).repeat(1, 1, prior.atoms.shape[1])
+    for tilts, spots, basis, parts in atom_windows(derivatives):
+        picked = pick(weights[tilts], spots)[..., None, :]
+        gram = torch.matmul(basis * picked, basis.transpose(-1, -2))
+        atoms += torch.matmul(torch.matmul(parts, gram), parts.transpose(-1, -2)).double().sum(dim=0)
     weighted = derivatives.of_image * weights[:, None, :]
     images = torch.matmul(weighted, derivatives.of_image.transpose(-1, -2)).double()
     weighted = derivatives.common * weights[:, None, :]

@@ -86,4 +86,4 @@ def estimate_noise(images: Tensor, expected: Tensor, inside: Tensor) -> Noise:
     # Without any counting noise the images still need a finite weight.
     linear = max(linear, 1e-6 * float(mean_m.max()))
     floor = max(constant / linear, 1e-4 * float(mean_m.max()))
-    return Noise(n_incident=1.0 / linear, floor=floor, misfit=math.sqrt(quadratic))
+    return Noise(n_incident=float(1.0 / linear), floor=float(floor), misfit=math.sqrt(quadratic))

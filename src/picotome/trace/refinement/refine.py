@@ -16,10 +16,17 @@ from picotome.trace.refinement.changes import change_atoms
 from picotome.trace.refinement.checks import check_belonging, check_refinable
 from picotome.trace.refinement.covariance import covariance
 from picotome.trace.refinement.fit import Fitted, Target, expected_images, fit_images
+from picotome.trace.refinement.focus import mirror_focus
 from picotome.trace.refinement.model import ImageModel
 from picotome.trace.refinement.noise import estimate_misfit, estimate_noise, variance
 from picotome.trace.refinement.start import begin
-from picotome.trace.refinement.unknowns import PROBE, Free, free_unknowns, without_geometry
+from picotome.trace.refinement.unknowns import (
+    PROBE,
+    Free,
+    free_unknowns,
+    with_known_spread,
+    without_geometry,
+)
 from picotome.trace.species import assign_species, parse_elements
 from picotome.units import PM_PER_A
 
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
 _ALIGN_STEPS = 4
 _COARSE_STEPS, _COARSE_A = 8, 5e-3
 _N_ROUNDS = 3
+_N_MIRRORS = 2
 # Pixels above this part of the brightest hold signal.
 _LIT = 0.02
 
@@ -66,7 +74,8 @@ def refine_trace(
     """Fit atoms, probe and geometry to all images at once.
 
     1. Shifts, gains, probe and brightness, with the atoms where they were traced.
-    2. Everything that `config` sets free.
+    2. Everything that `config` sets free; where the focus is, on either side of the middle (see
+       `mirror_focus`).
     3. Atoms that the images do not support leave, atoms that the residual calls for join, and everything is
        fitted again; at most three rounds.
     4. The part of the signal that the model leaves unexplained is measured and enters the weights; the last
@@ -107,20 +116,29 @@ def refine_trace(
         device=device,
     )
     check_belonging(model, target)
-    most = _ALIGN_STEPS + (1 + _N_ROUNDS) * _COARSE_STEPS + config.n_steps
+    n_mirrors = _N_MIRRORS if "defocus" in free.images else 0
+    most = _ALIGN_STEPS + (1 + n_mirrors + _N_ROUNDS) * _COARSE_STEPS + config.n_steps
     counted = _counter(progress, most)
 
-    def roughly(model: ImageModel, target: Target) -> ImageModel:
+    def roughly(model: ImageModel, target: Target, free: Free = free) -> ImageModel:
         fitted = fit_images(
             model, target, free, n_steps=_COARSE_STEPS, tolerance_A=_COARSE_A, step_done=counted
         )
         return fitted.model
 
-    aligned = fit_images(model, target, without_geometry(free), n_steps=_ALIGN_STEPS, step_done=counted).model
+    # A probe that does not spread could be in focus anywhere: its spread waits until the focus is found.
+    first = with_known_spread(free) if n_mirrors else free
+    aligned = fit_images(
+        model, target, without_geometry(first), n_steps=_ALIGN_STEPS, step_done=counted
+    ).model
     if series.dose_e_per_A2 is None:
-        noise = estimate_noise(target.images, expected_images(aligned, target), target.inside)
-        target = replace(target, noise=noise)
-    model = roughly(aligned, target)
+        target = _with_measured_noise(aligned, target, series)
+    model = roughly(aligned, target, first)
+    for _ in range(n_mirrors):
+        model, n_mirrored = mirror_focus(model, target)
+        if not n_mirrored:
+            break
+        model = roughly(model, target, first)
     n_added = n_removed = 0
     for rounds_left in reversed(range(_N_ROUNDS if config.change_atoms else 0)):
         # Whoever joins must stand a judgement: nobody does in the last round.
@@ -131,9 +149,7 @@ def refine_trace(
             break
         n_added, n_removed = n_added + added, n_removed + removed
         model = roughly(model, target)
-    expected = expected_images(model, target)
-    misfit = estimate_misfit(target.images, expected, _lit(expected, target), target.noise)
-    target = replace(target, noise=replace(target.noise, misfit=misfit))
+    target = _with_measured_noise(model, target, series)
     fitted = fit_images(model, target, free, n_steps=config.n_steps, step_done=counted)
     if progress is not None:
         progress(most, most)
@@ -159,6 +175,15 @@ def refine_first(
                 trace, series, elements=elements, config=config, min_distance_A=min_distance_A
             )
     return None
+
+
+def _with_measured_noise(model: ImageModel, target: Target, series: TiltSeries) -> Target:
+    """Measure on the residual what is unknown of the noise: all, or what counting does not explain."""
+    expected = expected_images(model, target)
+    if series.dose_e_per_A2 is None:
+        return replace(target, noise=estimate_noise(target.images, expected, target.inside))
+    misfit = estimate_misfit(target.images, expected, _lit(expected, target), target.noise)
+    return replace(target, noise=replace(target.noise, misfit=misfit))
 
 
 def _lit(expected: Tensor, target: Target) -> Tensor:

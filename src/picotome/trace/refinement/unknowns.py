@@ -82,6 +82,11 @@ def without_geometry(free: Free) -> Free:
     return replace(free, images=kept, positions=False)
 
 
+def with_known_spread(free: Free) -> Free:
+    """Everything but how the probe spreads away from focus."""
+    return replace(free, common=tuple(name for name in free.common if name != "spread"))
+
+
 def prior(model: ImageModel, start: ImageModel, free: Free) -> tuple[Unknowns, Unknowns]:
     """Distance of the unknowns from their expectation, and the precision of that, in the shape of a step."""
     turn = rotation_vector(model.rotations @ start.rotations.transpose(-1, -2))

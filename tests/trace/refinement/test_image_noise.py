@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from picotome.trace.refinement.noise import Noise, deviance, estimate_misfit, estimate_noise, variance
+
+level = st.floats(1e-3, 1.0)
+counts = st.floats(10.0, 1e4)
+misfits = st.one_of(st.just(0.0), st.floats(1e-4, 0.3))
+
+
+def double(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@given(level, level, counts, st.floats(0.0, 0.1), misfits)
+def test_deviance_has_the_slope_of_the_weights(image, expected, n_incident, floor, misfit):
+    noise = Noise(n_incident, floor + 0.5 / n_incident, misfit)
+    h = 1e-5 * expected
+    plus, minus = (deviance(double(image), double(expected + s * h), noise) for s in (1, -1))
+    slope = float((plus - minus) / (2 * h))
+    wanted = -2.0 * (image - expected) / float(variance(double(expected), noise))
+    assert slope == pytest.approx(wanted, rel=1e-4, abs=1e-3 * n_incident * 1e-2)
+
+
+@given(level, level, counts, misfits)
+def test_deviance_is_zero_for_a_perfect_model_only(image, expected, n_incident, misfit):
+    noise = Noise(n_incident, 0.5 / n_incident, misfit)
+    assert float(deviance(double(image), double(image), noise)) == pytest.approx(0.0, abs=1e-9)
+    assert float(deviance(double(image), double(expected), noise)) >= -1e-9
+
+
+@given(counts, misfits)
+def test_single_precision_is_enough_for_half_a_unit(n_incident, misfit):
+    """The fit stops where it gains less than half: the cost of all pixels must be known that well."""
+    noise = Noise(n_incident, 0.5 / n_incident, misfit)
+    rng = np.random.default_rng(0)
+    expected = torch.as_tensor(rng.uniform(0.0, 0.3, 100_000)).float()
+    seen = torch.as_tensor(rng.poisson(expected.double() * n_incident) / n_incident).float()
+    single = deviance(seen, expected, noise).double().sum()
+    exact = deviance(seen.double(), expected.double(), noise).sum()
+    assert float(single - exact) == pytest.approx(0.0, abs=0.25)
+
+
+def simulate(*, n_incident, floor, misfit, seed=0):
+    rng = np.random.default_rng(seed)
+    expected = 0.3 * rng.beta(0.4, 1.5, (6, 20_000))
+    seen = expected + misfit * expected * rng.normal(size=expected.shape)
+    seen = rng.poisson(np.maximum(seen, 0.0) * n_incident) / n_incident
+    seen = seen + rng.normal(size=expected.shape) * np.sqrt(floor / n_incident)
+    return torch.as_tensor(seen).float(), torch.as_tensor(expected).float()
+
+
+@pytest.mark.parametrize("misfit", [0.0, 0.1])
+@pytest.mark.parametrize("unit", [1.0, 300.0])
+def test_unknown_noise_is_recovered(unit, misfit):
+    images, expected = simulate(n_incident=500.0, floor=0.02, misfit=misfit)
+    inside = torch.ones_like(images, dtype=torch.bool)
+    noise = estimate_noise(images * unit, expected * unit, inside)
+    assert noise.n_incident * unit == pytest.approx(500.0, rel=0.1)
+    assert noise.floor / unit == pytest.approx(0.02, rel=0.2)
+    assert noise.misfit == pytest.approx(misfit, abs=0.02)
+
+
+@pytest.mark.parametrize("misfit", [0.0, 0.03, 0.1])
+def test_what_counting_does_not_explain_is_recovered(misfit):
+    images, expected = simulate(n_incident=5000.0, floor=1e-4, misfit=misfit)
+    found = estimate_misfit(images, expected, expected > 0.02, Noise(5000.0, 1e-4))
+    assert found == pytest.approx(misfit, rel=0.05, abs=0.005)
+
+
+def test_only_pixels_inside_count():
+    images, expected = simulate(n_incident=500.0, floor=0.01, misfit=0.05)
+    inside = torch.ones_like(images, dtype=torch.bool)
+    inside[:, :1000] = False
+    spoiled = torch.where(inside, images, images + 100.0)
+    noise = Noise(500.0, 0.01)
+    assert estimate_noise(spoiled, expected, inside) == estimate_noise(images, expected, inside)
+    assert estimate_misfit(spoiled, expected, inside, noise) == estimate_misfit(
+        images, expected, inside, noise
+    )
+
+
+def test_images_without_noise_still_get_a_finite_weight():
+    _, expected = simulate(n_incident=500.0, floor=0.01, misfit=0.0)
+    noise = estimate_noise(expected.clone(), expected, torch.ones_like(expected, dtype=torch.bool))
+    assert torch.isfinite(1.0 / variance(expected, noise)).all()
