@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from picotome.configs.schema import ReconstructionConfig
+from picotome.recon.alignment import align_series
 from picotome.recon.angles import angular_weights_rad
 from picotome.recon.kernels import N_SLICES, improve_planes
 from picotome.recon.projector import (
@@ -51,7 +52,7 @@ def reconstruct(series: TiltSeries, *, config: ReconstructionConfig) -> Tomogram
     series
         Images and nominal tilts.
     config
-        Solver and iterations.
+        Solver, iterations, and whether the images are aligned first (see `picotome.recon.alignment`).
 
     Returns
     -------
@@ -65,6 +66,8 @@ def reconstruct(series: TiltSeries, *, config: ReconstructionConfig) -> Tomogram
         all zero, or the pixel size is not above zero.
     """
     _check(series)
+    if config.align:
+        series = align_series(series)
     n_x = series.images.shape[1]
     projector = make_projector(series.tilt_deg, n_x=n_x, n_z=n_x, voxel_size_A=series.pixel_size_A)
     solver = SOLVERS[config.solver]

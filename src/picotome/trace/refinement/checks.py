@@ -15,7 +15,7 @@ from picotome.trace.refinement.unknowns import Free
 _FEWEST_IMAGES = 3
 _SMALLEST_SPAN_DEG = 20.0
 # Chance is a few hundredths; noise at 1e3 e/Å² leaves half of the correlation of a good trace.
-_SMALLEST_CORRELATION = 0.1
+_SMALLEST_CORRELATION = 0.2
 _SMOOTH_A = 2.0
 _LIT = 0.02
 
@@ -68,7 +68,7 @@ def check_belonging(model: ImageModel, target: Target) -> None:
     Raises
     ------
     ValueError
-        If the correlation between model and images, both without what is smooth over 2 Å, is below 0.1.
+        If the correlation between model and images, both without what is smooth over 2 Å, is below 0.2.
     """
     expected = _detail(expected_images(model, target), target)
     seen = _detail(target.images, target)

@@ -17,9 +17,10 @@ from picotome.trace.refinement.checks import check_belonging, check_refinable
 from picotome.trace.refinement.covariance import covariance
 from picotome.trace.refinement.fit import Fitted, Target, expected_images, fit_images
 from picotome.trace.refinement.focus import mirror_focus
+from picotome.trace.refinement.gauge import is_movable
 from picotome.trace.refinement.model import ImageModel
 from picotome.trace.refinement.noise import estimate_misfit, estimate_noise, variance
-from picotome.trace.refinement.start import begin
+from picotome.trace.refinement.start import begin, find_shifts
 from picotome.trace.refinement.unknowns import (
     PROBE,
     Free,
@@ -73,7 +74,8 @@ def refine_trace(
 ) -> Refined:
     """Fit atoms, probe and geometry to all images at once.
 
-    1. Shifts, gains, probe and brightness, with the atoms where they were traced.
+    1. Shifts (first to the pixel, by correlation), gains, probe and brightness, with the atoms where they
+       were traced.
     2. Everything that `config` sets free; where the focus is, on either side of the middle (see
        `mirror_focus`).
     3. Atoms that the images do not support leave, atoms that the residual calls for join, and everything is
@@ -115,6 +117,8 @@ def refine_trace(
         numbers=numbers,
         device=device,
     )
+    if is_movable(free):
+        model = find_shifts(model, target)
     check_belonging(model, target)
     n_mirrors = _N_MIRRORS if "defocus" in free.images else 0
     most = _ALIGN_STEPS + (1 + n_mirrors + _N_ROUNDS) * _COARSE_STEPS + config.n_steps

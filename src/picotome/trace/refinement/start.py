@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from picotome.geometry import tilt_rotations
 from picotome.records import TiltSeries
-from picotome.trace.refinement.fit import Target
+from picotome.trace.refinement.fit import Target, expected_images
 from picotome.trace.refinement.model import Frame, ImageModel, pad_images
 from picotome.trace.refinement.noise import Noise
 from picotome.trace.refinement.unknowns import SPREAD
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _REACH_A = 2.4
 # Where a probe starts; the images tell the rest.
 _CORE_A, _TAIL_A, _TAIL_FRACTION = 0.4, 0.9, 0.15
+_LARGEST_SHIFT_A = 2.0
 # Images of unknown dose start as if their brightest pixel held so many electrons.
 _COUNTS_UNKNOWN = 100.0
 
@@ -79,6 +81,27 @@ def begin(
     # Half a count keeps the logarithm finite and costs little where there is signal.
     noise = Noise(n_incident, 0.5 / n_incident)
     return Target(pad_images(images, frame), inside, frame, model, noise), model
+
+
+def find_shifts(model: ImageModel, target: Target) -> ImageModel:
+    """Shift the model's images to where they correlate best with the recorded ones, to the pixel.
+
+    Neighbouring columns are hardly two shifts of a badly aligned image apart: a descent from no shift would
+    end at the wrong one. The outline of the particle tells them apart.
+    """
+    height, width = target.frame.padded
+    expected, seen = (
+        (images * target.inside).reshape(-1, height, width)
+        for images in (expected_images(model, target), target.images)
+    )
+    contrast = expected - expected.mean(dim=(1, 2), keepdim=True)
+    spectrum = torch.fft.rfft2(seen) * torch.fft.rfft2(contrast).conj()
+    likeness = torch.fft.irfft2(spectrum, s=(height, width))
+    reach = round(_LARGEST_SHIFT_A / target.frame.pixel_size_A)
+    steps = torch.arange(-reach, reach + 1, device=likeness.device)
+    near = likeness[:, steps][:, :, steps].flatten(1).argmax(dim=1)
+    found = torch.stack([steps[near // len(steps)], steps[near % len(steps)]], dim=1)
+    return replace(model, shift_A=model.shift_A + found * target.frame.pixel_size_A)
 
 
 def _groups(atomic_numbers: Array, numbers: Array) -> Array:
