@@ -19,7 +19,9 @@ app = typer.Typer(
     help="Training data, networks and picometre scores for atomic electron tomography.",
 )
 
-RecipeArgument = Annotated[str, typer.Argument(help="Preset (smoke, quickstart, paper) or a YAML file.")]
+RecipeArgument = Annotated[
+    str, typer.Argument(help="Preset (smoke, quickstart, general, paper) or a YAML file.")
+]
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder for everything that is made.")]
 OutFile = Annotated[Path, typer.Option("--out", help="HDF5 file to write.")]
 SetOption = Annotated[
@@ -137,6 +139,36 @@ def simulate(
     )
 
 
+@app.command()
+def calibrate(
+    recipe: RecipeArgument,
+    out: Annotated[Path, typer.Option("--out", help="Recipe to write (.yaml), with optics.linear fitted.")],
+    engine: Annotated[str, typer.Option(help="prism or multislice.")] = "prism",
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images to fit; half as many are held out. Default: 6."),
+    ] = None,
+    set_: SetOption = None,
+) -> None:
+    """Fit the linear engine to a few wave images of the recipe's kinds of specimen, at most 16 Å wide.
+
+    Prints how far it stays from images that were not fitted, and draws one of them beside the recipe.
+
+    Example: picotome calibrate quickstart --out calibrated.yaml
+    """
+    from picotome.datasets.calibrate import calibrate_file
+    from picotome.progress import terminal_progress
+    from picotome.report.engine_calibration import calibration_lines, draw_engine_calibration
+
+    chosen = _recipe(recipe, set_ or [])
+    with terminal_progress() as track:
+        result = calibrate_file(chosen, out=out, engine=engine, n_images=images, track=track)
+    picture = out.with_suffix(".png")
+    draw_engine_calibration(picture, result=result)
+    typer.echo(calibration_lines(result))
+    typer.echo(f"recipe: {out}\npicture: {picture}")
+
+
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(help="MRC, TIFF, NPY/NPZ, MATLAB .mat or HDF5.")],
@@ -187,6 +219,9 @@ def reconstruct(
     out: OutFile,
     solver: Annotated[str, typer.Option(help="sirt (positive, with momentum) or wbp.")] = "sirt",
     iterations: Annotated[int, typer.Option(min=1, help="Iterations of sirt.")] = 30,
+    align: Annotated[
+        bool, typer.Option("--align", help="First shift the images to a common centre of mass.")
+    ] = False,
 ) -> None:
     """Reconstruct the tomogram of a tilt series (image unit per Å).
 
@@ -194,7 +229,7 @@ def reconstruct(
     """
     from picotome.datasets.stages import reconstruct_file
 
-    tomogram = reconstruct_file(series, out=out, solver=solver, n_iterations=iterations)
+    tomogram = reconstruct_file(series, out=out, solver=solver, n_iterations=iterations, align=align)
     typer.echo(f"volume {tomogram.volume.shape} of {tomogram.voxel_size_A:g} Å: {out}")
 
 
@@ -234,15 +269,24 @@ def train(
 def apply(
     tomogram: Annotated[Path, typer.Argument(help="File with a degraded tomogram.")],
     out: OutFile,
-    model: Annotated[Path, typer.Option(help="Weights (.safetensors), or the folder that train wrote.")],
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="Weights (.safetensors), or the folder that train wrote; default: those of picotome."
+        ),
+    ] = None,
 ) -> None:
     """Repair a tomogram with a trained network, in tiles when it is large.
 
-    Example: picotome apply tomogram.h5 --model model --out repaired.h5
+    Example: picotome apply tomogram.h5 --out repaired.h5
     """
     from picotome.train.stages import apply_file
+    from picotome.train.weights import find_weights
 
-    repaired = apply_file(tomogram, model=model, out=out)
+    weights = find_weights(model)
+    if model is None:
+        typer.echo(f"weights: {weights.name}, which come with picotome (docs/model-card.md)")
+    repaired = apply_file(tomogram, weights=weights, out=out)
     typer.echo(f"volume {repaired.volume.shape} of {repaired.voxel_size_A:g} Å: {out}")
 
 
@@ -336,6 +380,54 @@ def score(
     typer.echo(score_lines(result))
     if out is not None:
         typer.echo(f"numbers: {out}")
+
+
+@app.command()
+def benchmark(
+    out: OutFolder,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small particles, one dose: minutes instead of an hour.")
+    ] = False,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of simulated series; default: the folder cache in --out.")
+    ] = None,
+    workers: WorkersOption = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="Weights (.safetensors), or the folder that train wrote; default: those of picotome."
+        ),
+    ] = None,
+    particle: Annotated[
+        Path | None, typer.Option(help="Structure to add to the table: any file that ASE reads (Å).")
+    ] = None,
+    particle_engine: Annotated[
+        list[str] | None, typer.Option(help="linear (default) or prism, for --particle. Repeatable.")
+    ] = None,
+) -> None:
+    """Find the atoms of simulated particles at every stage, dose and imperfection, beside the bound.
+
+    A fixed, seeded table: benchmark.json, benchmark.md and a picture. Simulated series are kept, and the same
+    command again repeats nothing that is finished.
+
+    Example: picotome benchmark --out benchmark --quick
+    """
+    from picotome.benchmark.page import terminal_table
+    from picotome.benchmark.plan import full_plan, particle_engines, quick_plan, with_particle
+    from picotome.benchmark.run import JSON_NAME, PAGE_NAME, PICTURE_NAME, run_benchmark
+    from picotome.progress import terminal_progress
+
+    plan = quick_plan() if quick else full_plan()
+    if particle is not None:
+        plan = with_particle(plan, particle, engines=particle_engines(particle_engine or ["linear"]))
+    with terminal_progress() as track:
+        result = run_benchmark(plan, out, cache=cache, n_workers=workers, model=model, track=track)
+    typer.echo(terminal_table(result.rows))
+    typer.echo(f"numbers: {out / JSON_NAME}\npage: {out / PAGE_NAME}\npicture: {out / PICTURE_NAME}")
+    for name, error in result.failed.items():
+        typer.echo(f"failed: {name}: {error}", err=True)
+    if result.failed:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -52,7 +52,13 @@ def test_set_reaches_any_depth():
         ("specimens=[{kind: alloy, order: L1_2, short_range_order: 0.1}]", ["short_range_order", "random"]),
         ("specimens=[{kind: alloy, short_range_order: -0.5}]", ["short_range_order", "-0.5", "-0.3"]),
         ("optics.defocus_A=900", ["optics.defocus_A", "900", "200"]),
-        ("acquisition.defocus_rms_A=-1", ["acquisition.defocus_rms_A", "-1"]),
+        ("acquisition.defocus_rms_A=-1", ["acquisition.defocus_rms_A", "-1", "0 to 50"]),
+        ("acquisition.gain_rms=[0.1, 0.7]", ["acquisition.gain_rms", "0.7", "0 to 0.5"]),
+        ("acquisition.tilt_error_rms_deg=[0.5, 0.1]", ["tilt_error_rms_deg", "low, high"]),
+        ("training_set.n_prism=161", ["training_set", "n_prism", "161", "160"]),
+        ("training_set.tilt_max_deg=[66, 70]", ["acquisition.tilt_min_deg", "-65", "66", "tilt_max_deg"]),
+        ("training_set.tilt_max_deg=[50, 64]", ["acquisition.tilt_min_deg", "-65", "64", "tilt_max_deg"]),
+        ("training_set.tilt_max_deg=95", ["training_set.tilt_max_deg", "95", "90"]),
         ("ideal.peak_sigma_A=0.2", ["peak_sigma_A", "0.2", "0.28"]),
         ("acquisition.tilt_max_deg=50", ["training_set.acquisition.tilt_max_deg", "65", "50", "wedge"]),
         ("training.patch_voxels=512", ["patch_voxels", "512"]),
@@ -94,6 +100,13 @@ def test_a_missing_recipe_names_the_presets():
 def test_a_recipe_is_frozen():
     with pytest.raises(ValueError, match="frozen"):
         load_recipe("smoke").seed = 1
+
+
+def test_a_number_and_a_range_of_it_are_the_same():
+    one, pair = (
+        load_recipe("smoke", [f"acquisition.shift_error_rms_A={value}"]) for value in ("0.2", "[0.2, 0.2]")
+    )
+    assert one == pair
 
 
 def test_the_reference_is_true():

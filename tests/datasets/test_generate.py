@@ -9,7 +9,7 @@ import pytest
 from picotome.configs import load_recipe
 from picotome.datasets.generate import generate
 from picotome.datasets.manifest import read_manifest
-from picotome.datasets.pairs import SPLITS, make_pair, pair_identity, pair_path
+from picotome.datasets.pairs import SPLITS, make_pair, pair_identity, pair_path, particle_plan
 from picotome.datasets.store import read_pair, read_provenance
 
 
@@ -77,6 +77,30 @@ def test_identity_follows_what_changes_a_pair_and_nothing_else(tiny_recipe, tiny
         assert pair_identity(load_recipe("smoke", [*tiny_settings, override]), "train", 0) != identity
     for override in unchanged:
         assert pair_identity(load_recipe("smoke", [*tiny_settings, override]), "train", 0) == identity
+
+
+def test_the_first_particles_are_imaged_by_prism(tiny_settings):
+    recipe = load_recipe("smoke", [*tiny_settings, "training_set.n_prism=2"])
+    engines = [particle_plan(recipe, "train", index)[1] for index in range(3)]
+    assert engines == ["prism", "prism", "linear"]
+    assert particle_plan(recipe, "validation", 0)[1] == "linear"
+    assert pair_identity(recipe, "train", 2) == pair_identity(load_recipe("smoke", tiny_settings), "train", 2)
+
+
+def test_each_particle_to_learn_from_draws_its_own_wedge(tiny_settings):
+    recipe = load_recipe("smoke", [*tiny_settings, "training_set.tilt_max_deg=[45, 75]"])
+    step_deg = 120 / 4
+    drawn = [particle_plan(recipe, "train", index)[2] for index in range(40)]
+    for acquisition in drawn:
+        assert acquisition.tilt_min_deg == -acquisition.tilt_max_deg
+        found_deg = 2 * acquisition.tilt_max_deg / (acquisition.n_tilts - 1)
+        # As close to the step as a whole number of images allows.
+        assert abs(2 * acquisition.tilt_max_deg / step_deg - (acquisition.n_tilts - 1)) <= 0.5, found_deg
+    largest = [acquisition.tilt_max_deg for acquisition in drawn]
+    assert 45 <= min(largest) < 52 and 68 < max(largest) <= 75
+    assert particle_plan(recipe, "held_out", 0)[2] == recipe.acquisition
+    assert particle_plan(recipe, "train", 3)[2] == drawn[3] != particle_plan(recipe, "validation", 3)[2]
+    assert len(make_pair(recipe, "train", 0).series.tilt_deg) == drawn[0].n_tilts
 
 
 def test_a_failed_particle_is_listed_and_the_others_are_made(tiny_settings, tmp_path):

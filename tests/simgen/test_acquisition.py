@@ -4,17 +4,21 @@ import pytest
 from picotome.configs.schema import AcquisitionConfig, OpticsConfig, VolumeConfig
 from picotome.geometry import axis_A
 from picotome.records import Specimen
+from picotome.rng import stream
 from picotome.simgen.acquisition import (
+    Imperfection,
     add_counting_noise,
     draw_defocus_error,
     draw_dose,
     draw_gain,
     draw_geometry_errors,
+    draw_imperfection,
     simulate_series,
 )
 
 VOLUME = VolumeConfig(n_voxels=48, voxel_size_A=0.4)
 OPTICS = OpticsConfig()
+BAD = Imperfection(tilt_error_rms_deg=0.3, shift_error_rms_A=0.2, defocus_rms_A=15.0, gain_rms=0.1)
 PT = Specimen(positions_A=np.array([[0.0, 0.0, 4.0]]), atomic_numbers=np.array([78]))
 
 
@@ -60,8 +64,7 @@ def test_images_show_the_geometry_errors_that_truth_reports():
 
 
 def test_geometry_errors_have_the_stated_rms():
-    config = AcquisitionConfig(n_tilts=1000, tilt_error_rms_deg=0.3, shift_error_rms_A=0.2)
-    tilts, shifts = draw_geometry_errors(config, np.random.default_rng(3))
+    tilts, shifts = draw_geometry_errors(BAD, 1000, np.random.default_rng(3))
     np.testing.assert_allclose(tilts.std(axis=0), 0.3, rtol=0.1)
     np.testing.assert_allclose(shifts.std(axis=0), 0.2, rtol=0.1)
 
@@ -115,7 +118,7 @@ def test_an_image_is_gain_times_atoms_plus_background():
 
 def test_defocus_is_drawn_around_the_set_value_and_shown():
     optics = OPTICS.model_copy(update={"defocus_A": 12.0})
-    many = draw_defocus_error(AcquisitionConfig(n_tilts=1000, defocus_rms_A=15.0), np.random.default_rng(3))
+    many = draw_defocus_error(BAD, 1000, np.random.default_rng(3))
     np.testing.assert_allclose([many.mean(), many.std()], [0.0, 15.0], atol=1.5)
     np.testing.assert_array_equal(series(optics=optics).truth["defocus_A"], 12.0)
     np.testing.assert_array_equal(series().truth["defocus_A"], 0.0)
@@ -200,5 +203,43 @@ def test_gain_changes_brightness_from_image_to_image_and_is_recorded():
     np.testing.assert_allclose(ratio, uneven.truth["gain"], rtol=1e-5)
     assert ratio.std() > 0.01
     np.testing.assert_array_equal(plain.truth["gain"], 1.0)
-    many = draw_gain(AcquisitionConfig(n_tilts=1000, gain_rms=0.1), np.random.default_rng(3))
+    many = draw_gain(BAD, 1000, np.random.default_rng(3))
     np.testing.assert_allclose(np.log(many).std(), 0.1, rtol=0.1)
+
+
+def test_one_number_means_what_it_always_meant_to_the_last_bit():
+    result = series(index=4, tilt_error_rms_deg=0.3, shift_error_rms_A=0.2, defocus_rms_A=15.0, gain_rms=0.1)
+
+    def normal(stage, *shape):
+        return stream(1, 4, stage).normal(size=shape)
+
+    geometry = stream(1, 4, "geometry")
+    np.testing.assert_array_equal(result.truth["tilt_error_deg"], geometry.normal(size=(5, 3)) * 0.3)
+    np.testing.assert_array_equal(result.truth["shift_error_A"], geometry.normal(size=(5, 2)) * 0.2)
+    np.testing.assert_array_equal(result.truth["defocus_A"], normal("defocus", 5) * 15.0)
+    np.testing.assert_array_equal(result.truth["gain"], np.exp(normal("gain", 5) * 0.1))
+
+
+def test_each_particle_draws_its_own_imperfection_and_knows_no_other():
+    wide = AcquisitionConfig(
+        tilt_error_rms_deg=(0.0, 0.6), shift_error_rms_A=(0.1, 0.4), defocus_rms_A=(5, 15), gain_rms=(0, 0.1)
+    )
+    drawn = [draw_imperfection(wide, stream(1, index, "imperfection")) for index in range(400)]
+    for key in ("tilt_error_rms_deg", "shift_error_rms_A", "defocus_rms_A", "gain_rms"):
+        low, high = getattr(wide, key)
+        values = np.array([getattr(each, key) for each in drawn])
+        assert low <= values.min() and values.max() <= high
+        # The mean of a uniform law, to four standard errors.
+        assert abs(values.mean() - (low + high) / 2) < 4 * (high - low) / np.sqrt(12 * len(values))
+    narrow = wide.model_copy(update={"shift_error_rms_A": (0.25, 0.25)})
+    again = draw_imperfection(narrow, stream(1, 7, "imperfection"))
+    assert again.shift_error_rms_A == 0.25
+    for key in ("tilt_error_rms_deg", "defocus_rms_A", "gain_rms"):
+        assert getattr(again, key) == getattr(drawn[7], key)
+
+
+def test_a_range_only_scales_the_errors_of_a_series():
+    one, drawn = series(shift_error_rms_A=1.0), series(shift_error_rms_A=(0.1, 0.4))
+    ratio = drawn.truth["shift_error_A"] / one.truth["shift_error_A"]
+    assert np.ptp(ratio) < 1e-12
+    assert 0.1 <= ratio.mean() <= 0.4

@@ -196,10 +196,27 @@ def test_training_lowers_the_error(tiny_recipe, tiny_dataset, tmp_path):
 
 
 def test_weights_of_peaks():
-    repaired, ideal = torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0])
-    assert peak_weighted_error(repaired, ideal, peak_weight=0.0) == 1.0
-    assert peak_weighted_error(repaired, ideal, peak_weight=3.0) == 2.5
-    assert torch.isfinite(peak_weighted_error(repaired, torch.zeros(2), peak_weight=3.0))
+    def lost(brightness, peak_weight, brightest=1.0):
+        """Cost of leaving out a voxel, in units of its square."""
+        ideal = torch.tensor([[brightest, 0.0, brightness]])
+        repaired = torch.tensor([[brightest, 0.0, 0.0]])
+        return 3 * float(peak_weighted_error(repaired, ideal, peak_weight=peak_weight)) / brightness**2
+
+    assert [lost(0.2, 0.0), lost(0.5, 0.0)] == pytest.approx([1.0, 1.0])
+    assert lost(0.1, 3.0) == pytest.approx(1 + 3.0)
+    assert lost(1.0, 3.0) == pytest.approx(1 + 3 * 0.4 / 1.21)
+    assert lost(0.2, 3.0, brightest=2.0) == pytest.approx(lost(0.1, 3.0))
+    imagined = torch.tensor([[1.0, 0.5]])
+    assert float(peak_weighted_error(imagined, torch.tensor([[1.0, 0.0]]), peak_weight=9.0)) == 0.125
+    assert torch.isfinite(peak_weighted_error(imagined, torch.zeros(1, 2), peak_weight=3.0))
+
+
+def test_each_volume_of_a_batch_has_its_own_brightest_voxel():
+    ideal = torch.rand(2, 1, 4, 4, 4) * torch.tensor([1.0, 10.0]).reshape(2, 1, 1, 1, 1)
+    repaired = torch.rand(2, 1, 4, 4, 4)
+    both = peak_weighted_error(repaired, ideal, peak_weight=5.0)
+    each = [peak_weighted_error(repaired[i : i + 1], ideal[i : i + 1], peak_weight=5.0) for i in (0, 1)]
+    assert float(both) == pytest.approx(float(each[0] + each[1]) / 2, rel=1e-5)
 
 
 def test_ospa_counts_errors_missed_and_false_atoms():

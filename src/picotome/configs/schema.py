@@ -9,9 +9,19 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
 
 from picotome.units import wavelength_A
 
@@ -32,6 +42,23 @@ def _ordered(value: tuple[float, float]) -> tuple[float, float]:
     if value[0] > value[1]:
         raise ValueError(f"a range is [low, high]; found {list(value)}: swap the two")
     return value
+
+
+@dataclass(frozen=True)
+class _Within:
+    """Limits of both ends of a range; the reference reads them like those of a number."""
+
+    ge: float
+    le: float
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, value: tuple[float, float]) -> tuple[float, float]:
+        for end in value:
+            if not self.ge <= end <= self.le:
+                raise ValueError(f"found {end:g}; allowed is {self.ge:g} to {self.le:g}")
+        return value
 
 
 def _known_symbol(value: str) -> str:
@@ -210,6 +237,11 @@ class LinearConfig(Section):
     saturation: Range = Field(
         (0.0, 0.0), description="s in I -> I (1 - s I / max I): channelling loss of the thickest parts"
     )
+    lens_A2: Annotated[Range, _Within(0, 0.2)] = Field(
+        (0.0, 0.0),
+        description="strength of each atom as a lens for those behind it, Å²; `picotome calibrate` fits it",
+    )
+    lens_width_A: float = Field(0.15, ge=0.05, le=1, description="width of that lens's focus, sigma, Å")
 
 
 class AbtemConfig(Section):
@@ -266,7 +298,7 @@ class OpticsConfig(Section):
 
 
 class AcquisitionConfig(Section):
-    """How the series is recorded, and what goes wrong while it is."""
+    """How the series is recorded, and what goes wrong while it is; ranges are drawn once per particle."""
 
     tilt_min_deg: float = Field(-65.0, ge=-90, le=90, description="first tilt, degrees")
     tilt_max_deg: float = Field(65.0, ge=-90, le=90, description="last tilt, degrees")
@@ -274,13 +306,17 @@ class AcquisitionConfig(Section):
     dose_e_per_A2: Range | None = Field(
         (1e4, 1e4), description="incident electrons per Å² and image (log-uniform); null: no noise"
     )
-    tilt_error_rms_deg: float = Field(0.0, ge=0, le=5, description="unknown rotation about each axis, rms, °")
-    shift_error_rms_A: float = Field(0.0, ge=0, le=5, description="unknown shift along x and y, rms, Å")
-    defocus_rms_A: float = Field(
-        0.0, ge=0, le=50, description="unknown change of the defocus from image to image, rms, Å (normal)"
+    tilt_error_rms_deg: Annotated[Range, _Within(0, 5)] = Field(
+        (0.0, 0.0), description="unknown rotation about each axis, rms, °"
     )
-    gain_rms: float = Field(
-        0.0, ge=0, le=0.5, description="relative change of brightness from image to image, rms"
+    shift_error_rms_A: Annotated[Range, _Within(0, 5)] = Field(
+        (0.0, 0.0), description="unknown shift along x and y, rms, Å"
+    )
+    defocus_rms_A: Annotated[Range, _Within(0, 50)] = Field(
+        (0.0, 0.0), description="unknown change of the defocus from image to image, rms, Å (normal)"
+    )
+    gain_rms: Annotated[Range, _Within(0, 0.5)] = Field(
+        (0.0, 0.0), description="relative change of brightness from image to image, rms"
     )
     background: Range = Field(
         (0.0, 0.0), description="uniform background as a fraction of the brightest pixel"
@@ -305,6 +341,7 @@ class ReconstructionConfig(Section):
 
     solver: SolverName = Field("sirt", description="sirt (positive, with momentum) or wbp")
     n_iterations: int = Field(30, ge=1, le=1000, description="iterations of an iterative solver")
+    align: bool = Field(False, description="first shift the images to a common centre of mass")
 
 
 class IdealConfig(Section):
@@ -319,12 +356,26 @@ class TrainingSetConfig(Section):
     n_train: int = Field(100, ge=1, le=1_000_000, description="particles to learn from")
     n_validation: int = Field(10, ge=1, le=100_000, description="particles to choose the best epoch by")
     engine: EngineName = "linear"
+    n_prism: int = Field(
+        0,
+        ge=0,
+        description="this many of the particles to learn from, the first ones, are imaged by PRISM instead",
+    )
     specimens: tuple[SpecimenConfig, ...] = Field(
         (WulffSpecimen(kind="wulff"), CoreShellSpecimen(kind="core_shell")),
         min_length=1,
         description="specimen kinds, taken in turn",
     )
     acquisition: AcquisitionConfig | None = Field(None, description="default: as for the held-out specimens")
+    tilt_max_deg: Annotated[Range, _Within(10, 90)] | None = Field(
+        None, description="tilts of ± this, drawn per particle, at the acquisition's step; null: as there, °"
+    )
+
+    @model_validator(mode="after")
+    def _enough_particles(self) -> TrainingSetConfig:
+        if self.n_prism > self.n_train:
+            raise ValueError(f"n_prism is {self.n_prism}, more than n_train {self.n_train}: lower it")
+        return self
 
 
 class NetworkConfig(Section):
@@ -344,7 +395,9 @@ class TrainingConfig(Section):
     n_epochs: int = Field(10, ge=1, le=100_000, description="passes over the training particles")
     patches_per_particle: int = Field(1, ge=1, le=1000, description="patches per particle and epoch")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="peak learning rate of Adam")
-    peak_weight: float = Field(0.0, ge=0, description="extra weight of voxels at atoms in the squared error")
+    peak_weight: float = Field(
+        0.0, ge=0, description="extra weight in the squared error of voxels at atoms, faint ones most"
+    )
 
 
 class TracingConfig(Section):
@@ -408,7 +461,18 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _one_wedge(self) -> Recipe:
-        learned = self.training_set.acquisition
+        drawn = self.training_set.tilt_max_deg
+        for key, found in (
+            ("tilt_min_deg", -self.acquisition.tilt_min_deg),
+            ("tilt_max_deg", self.acquisition.tilt_max_deg),
+        ):
+            if drawn is not None and not drawn[0] <= found <= drawn[1]:
+                raise ValueError(
+                    f"acquisition.{key} is {getattr(self.acquisition, key):g}, outside the ±{drawn[0]:g} to "
+                    f"±{drawn[1]:g} of training_set.tilt_max_deg: the network would be used on a wedge that "
+                    "it has not learned; widen the range"
+                )
+        learned = self.training_set.acquisition if drawn is None else None
         for key in ("tilt_min_deg", "tilt_max_deg", "n_tilts") if learned else ():
             found, wanted = getattr(learned, key), getattr(self.acquisition, key)
             if found != wanted:

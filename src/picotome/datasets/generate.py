@@ -28,7 +28,7 @@ from picotome.datasets.safe_write import write_text
 from picotome.datasets.store import is_intact, read_provenance
 from picotome.progress import Track, silent
 
-_TILT_TOPIC = "picotome-tilts"
+TILT_TOPIC = "picotome-tilts"
 _MANIFEST_INTERVAL_S = 5.0
 _CONNECT_TIMEOUT_S = 10
 # One thread per library in a worker: the parallelism is over particles.
@@ -95,7 +95,7 @@ def generate(
     # The slow ones first: what is left at the end then finishes together.
     waiting.sort(key=lambda task: _progress_name(recipe, task) is None)
     if waiting:
-        with _client(n_workers, scheduler_address, n_tasks=len(waiting)) as client:
+        with connect_workers(n_workers, scheduler_address, n_tasks=len(waiting)) as client:
             _run(client, recipe, folder, waiting, entries, track)
     write_manifest(folder, entries.values())
     return [entries[task] for task in wanted]
@@ -139,7 +139,7 @@ def _run(
         track(*event[1])
 
     if slow:
-        client.subscribe_topic(_TILT_TOPIC, show_tilts)
+        client.subscribe_topic(TILT_TOPIC, show_tilts)
     futures = {
         client.submit(_work, recipe, str(folder.resolve()), task, names[task], pure=False, retries=2): task
         for task in waiting
@@ -156,13 +156,13 @@ def _run(
             write_manifest(folder, entries.values())
             written = time.monotonic()
     if slow:
-        client.unsubscribe_topic(_TILT_TOPIC)
+        client.unsubscribe_topic(TILT_TOPIC)
 
 
 def _work(recipe: Recipe, folder: str, task: Task, name: str | None) -> Entry:
     """Make one particle in a worker; the one place where a particle's failure is caught."""
     begun = time.monotonic()
-    progress = partial(_log_tilt, name) if name is not None else None
+    progress = partial(log_tilt, name) if name is not None else None
     try:
         checksum, n_atoms = write_particle(recipe, Path(folder), *task, progress=progress)
     except Exception as error:
@@ -178,10 +178,11 @@ def _work(recipe: Recipe, folder: str, task: Task, name: str | None) -> Entry:
     )
 
 
-def _log_tilt(name: str, done: int, total: int) -> None:
+def log_tilt(name: str, done: int, total: int) -> None:
+    """Tell the scheduler's listeners, from inside a worker, that an image is finished."""
     from distributed import get_worker
 
-    get_worker().log_event(_TILT_TOPIC, (name, done, total))
+    get_worker().log_event(TILT_TOPIC, (name, done, total))
 
 
 def _progress_name(recipe: Recipe, task: Task) -> str | None:
@@ -229,7 +230,8 @@ def _known_entries(folder: Path) -> dict[Task, Entry]:
 
 
 @contextmanager
-def _client(n_workers: int | None, scheduler_address: str | None, *, n_tasks: int) -> Iterator[Any]:
+def connect_workers(n_workers: int | None, scheduler_address: str | None, *, n_tasks: int) -> Iterator[Any]:
+    """Give a client of the scheduler at an address, or of a local cluster of one-threaded processes."""
     from distributed import Client, LocalCluster
 
     if scheduler_address is not None:

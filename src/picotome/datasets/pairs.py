@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 from picotome.configs.schema import AcquisitionConfig, EngineName, Recipe, SpecimenConfig
 from picotome.datasets.store import FORMAT_VERSION, write_pair
+from picotome.recon.alignment import common_move
 from picotome.recon.solvers import reconstruct
 from picotome.records import Pair, Specimen
 from picotome.rng import stream
@@ -46,11 +48,21 @@ def particle_plan(
     if split == "held_out":
         return recipe.specimens[index % len(recipe.specimens)], recipe.engine, recipe.acquisition
     chosen = recipe.training_set
-    return (
-        chosen.specimens[index % len(chosen.specimens)],
-        chosen.engine,
-        chosen.acquisition or recipe.acquisition,
-    )
+    # The slow ones are the first, so that workers which take particles in turn do not end waiting for one.
+    engine: EngineName = "prism" if split == "train" and index < chosen.n_prism else chosen.engine
+    acquisition = chosen.acquisition or recipe.acquisition
+    if chosen.tilt_max_deg is not None:
+        rng = stream(recipe.seed, _FIRST_STREAM[split] + index, "wedge")
+        acquisition = _with_wedge(acquisition, tilt_max_deg=float(rng.uniform(*chosen.tilt_max_deg)))
+    return chosen.specimens[index % len(chosen.specimens)], engine, acquisition
+
+
+def _with_wedge(acquisition: AcquisitionConfig, *, tilt_max_deg: float) -> AcquisitionConfig:
+    """Tilt to ± a maximum instead, with as many images as keep the step."""
+    span_deg = acquisition.tilt_max_deg - acquisition.tilt_min_deg
+    n_steps = round((acquisition.n_tilts - 1) * 2.0 * tilt_max_deg / span_deg)
+    update = {"tilt_min_deg": -tilt_max_deg, "tilt_max_deg": tilt_max_deg, "n_tilts": max(n_steps, 1) + 1}
+    return acquisition.model_copy(update=update)
 
 
 def make_pair(
@@ -84,7 +96,10 @@ def make_pair(
     )
     degraded = reconstruct(series, config=recipe.reconstruction)
     brightness_A2 = brightness_table(list(elements_of(specimen)), optics=recipe.optics)
-    ideal = ideal_tomogram(specimen, volume=recipe.volume, config=recipe.ideal, brightness_A2=brightness_A2)
+    # Shifts that the images have in common show the specimen moved, and nobody can know: the ideal follows.
+    move_A = common_move(series.tilt_deg, series.truth["shift_error_A"])
+    seen = replace(specimen, positions_A=specimen.positions_A + move_A)
+    ideal = ideal_tomogram(seen, volume=recipe.volume, config=recipe.ideal, brightness_A2=brightness_A2)
     return Pair(specimen=specimen, series=series, degraded=degraded, ideal=ideal)
 
 

@@ -88,11 +88,15 @@ def import_file(
     return series
 
 
-def reconstruct_file(file: Path, *, out: Path, solver: str, n_iterations: int) -> Tomogram:
+def reconstruct_file(
+    file: Path, *, out: Path, solver: str, n_iterations: int, align: bool = False
+) -> Tomogram:
     """Reconstruct the series of a file; the specimen, where known, travels along."""
     check_out(out)
     try:
-        config = ReconstructionConfig.model_validate({"solver": solver, "n_iterations": n_iterations})
+        config = ReconstructionConfig.model_validate(
+            {"solver": solver, "n_iterations": n_iterations, "align": align}
+        )
     except ValidationError as error:
         raise ValueError(
             f"--solver is {solver!r} and --iterations {n_iterations}; {error.errors()[0]['msg']}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,22 @@ from picotome.geometry import tilt_rotations
 from picotome.records import Specimen, TiltSeries
 from picotome.rng import stream
 from picotome.simgen.engines import ENGINES
+
+
+@dataclass(frozen=True)
+class Imperfection:
+    """How badly one particle's series is recorded: what `AcquisitionConfig`'s ranges gave it.
+
+    Attributes
+    ----------
+    tilt_error_rms_deg, shift_error_rms_A, defocus_rms_A, gain_rms
+        See `picotome.configs.schema.AcquisitionConfig`.
+    """
+
+    tilt_error_rms_deg: float
+    shift_error_rms_A: float
+    defocus_rms_A: float
+    gain_rms: float
 
 
 def simulate_series(
@@ -28,8 +45,8 @@ def simulate_series(
 ) -> TiltSeries:
     """Simulate the tilt series of one specimen.
 
-    The geometry, the defocus, the engine, the dose, the gain and the noise each draw from a stream of their
-    own, so that changing one leaves the others as they were.
+    The size of the errors, the geometry, the defocus, the engine, the dose, the gain and the noise each draw
+    from a stream of their own, so that changing one leaves the others as they were.
 
     Parameters
     ----------
@@ -55,8 +72,13 @@ def simulate_series(
     if engine not in ENGINES:
         raise ValueError(f"engine is {engine!r}; allowed is one of {', '.join(ENGINES)}")
     tilt_deg = np.linspace(acquisition.tilt_min_deg, acquisition.tilt_max_deg, acquisition.n_tilts)
-    tilt_error_deg, shift_error_A = draw_geometry_errors(acquisition, stream(seed, index, "geometry"))
-    defocus_A = optics.defocus_A + draw_defocus_error(acquisition, stream(seed, index, "defocus"))
+    imperfection = draw_imperfection(acquisition, stream(seed, index, "imperfection"))
+    tilt_error_deg, shift_error_A = draw_geometry_errors(
+        imperfection, len(tilt_deg), stream(seed, index, "geometry")
+    )
+    defocus_A = optics.defocus_A + draw_defocus_error(
+        imperfection, len(tilt_deg), stream(seed, index, "defocus")
+    )
     images = ENGINES[engine](
         specimen,
         rotations=tilt_rotations(tilt_deg, tilt_error_deg),
@@ -71,7 +93,7 @@ def simulate_series(
     dose_e_per_A2 = draw_dose(acquisition, rng)
     background = float(rng.uniform(*acquisition.background)) * float(images.max())
     images = images + np.float32(background)
-    gain = draw_gain(acquisition, stream(seed, index, "gain"))
+    gain = draw_gain(imperfection, len(tilt_deg), stream(seed, index, "gain"))
     images = images * gain[:, None, None].astype(np.float32)
     if dose_e_per_A2 is not None:
         images = add_counting_noise(
@@ -96,27 +118,38 @@ def simulate_series(
     )
 
 
+def draw_imperfection(acquisition: AcquisitionConfig, rng: np.random.Generator) -> Imperfection:
+    """Draw how large one particle's errors are, each uniform in its range."""
+    # All four in a fixed order, whatever the ranges are: widening one leaves the others as they were.
+    return Imperfection(
+        tilt_error_rms_deg=float(rng.uniform(*acquisition.tilt_error_rms_deg)),
+        shift_error_rms_A=float(rng.uniform(*acquisition.shift_error_rms_A)),
+        defocus_rms_A=float(rng.uniform(*acquisition.defocus_rms_A)),
+        gain_rms=float(rng.uniform(*acquisition.gain_rms)),
+    )
+
+
 def draw_geometry_errors(
-    acquisition: AcquisitionConfig, rng: np.random.Generator
+    imperfection: Imperfection, n_tilts: int, rng: np.random.Generator
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Draw unknown rotations (n, 3) about x, y, z in degrees and shifts (n, 2) along x, y in Å."""
-    tilt_error_deg = rng.normal(size=(acquisition.n_tilts, 3)) * acquisition.tilt_error_rms_deg
-    shift_error_A = rng.normal(size=(acquisition.n_tilts, 2)) * acquisition.shift_error_rms_A
+    tilt_error_deg = rng.normal(size=(n_tilts, 3)) * imperfection.tilt_error_rms_deg
+    shift_error_A = rng.normal(size=(n_tilts, 2)) * imperfection.shift_error_rms_A
     return tilt_error_deg, shift_error_A
 
 
-def draw_defocus_error(acquisition: AcquisitionConfig, rng: np.random.Generator) -> NDArray[Any]:
+def draw_defocus_error(imperfection: Imperfection, n_tilts: int, rng: np.random.Generator) -> NDArray[Any]:
     """Draw the unknown part (n,) of each image's defocus in Å."""
-    error_A: NDArray[Any] = rng.normal(size=acquisition.n_tilts) * acquisition.defocus_rms_A
+    error_A: NDArray[Any] = rng.normal(size=n_tilts) * imperfection.defocus_rms_A
     return error_A
 
 
-def draw_gain(acquisition: AcquisitionConfig, rng: np.random.Generator) -> NDArray[Any]:
+def draw_gain(imperfection: Imperfection, n_tilts: int, rng: np.random.Generator) -> NDArray[Any]:
     """Draw the unknown relative brightness (n,) of each image: beam current, and channelling on zone axes.
 
     Log-normal, so that it stays positive.
     """
-    gain: NDArray[Any] = np.exp(rng.normal(size=acquisition.n_tilts) * acquisition.gain_rms)
+    gain: NDArray[Any] = np.exp(rng.normal(size=n_tilts) * imperfection.gain_rms)
     return gain
 
 

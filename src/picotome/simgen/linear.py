@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from picotome.configs.schema import OpticsConfig, VolumeConfig
 from picotome.geometry import axis_A
 from picotome.records import Specimen
+from picotome.simgen.atom_lens import lens_factors
 from picotome.simgen.brightness import atom_image, cross_section_A2
 from picotome.simgen.pose import distance_to_focus_A, pose_atoms
 from picotome.units import wavelength_A
@@ -48,10 +49,10 @@ def image_linear(
 ) -> NDArray[Any]:
     """Image a specimen as a sum of peaks; see `picotome.simgen.engines.ENGINES` for the signature.
 
-    Every atom is as sharp as its distance from the focal plane allows, also at zero defocus; what atoms above
-    do to the beam (channelling, beam spreading) is left out. Ranges in `optics.linear` are drawn once for the
-    whole series. `saturation` s dims the brightest parts, I -> I (1 - s I / max I), with the maximum over the
-    series.
+    Every atom is as sharp as its distance from the focal plane allows, also at zero defocus. With `lens_A2`
+    atoms brighten and dim those behind them (`picotome.simgen.atom_lens`); all else that they do to the beam
+    is left out. Ranges in `optics.linear` are drawn once for the whole series. `saturation` s dims the
+    brightest parts, I -> I (1 - s I / max I), with the maximum over the series.
     """
     from ase.data import chemical_symbols
 
@@ -59,7 +60,9 @@ def image_linear(
     blur_A = float(rng.uniform(*settings.extra_blur_A))
     saturation = float(rng.uniform(*settings.saturation))
     default_debye_waller_A2 = float(rng.uniform(*settings.default_debye_waller_A2))
+    lens_A2 = float(rng.uniform(*settings.lens_A2))
     posed_A = pose_atoms(specimen, rotations=rotations, shifts_A=shifts_A, volume=volume)
+    factors = _lens_factors(posed_A, lens_A2=lens_A2, optics=optics)
     beyond_A = distance_to_focus_A(posed_A, defocus_A=defocus_A)
     pixel_A = volume.voxel_size_A
     kinds = []
@@ -74,7 +77,8 @@ def image_linear(
             # A pixel integrates the peak: to 1e-3 that is a Gaussian wider by the variance of a box.
             extra_variance_A2=blur_A**2 + b_factor_A2 / (8.0 * np.pi**2) + pixel_A**2 / 12.0,
         )
-        brightness = (cross_section_A2(symbol, optics=optics) * weights).astype(np.float32)
+        free = cross_section_A2(symbol, optics=optics) * weights
+        brightness = (free * factors[:, of_kind, None]).astype(np.float32)
         kinds.append((posed_A[:, of_kind].astype(np.float32), brightness, sigmas_A))
     axis = axis_A(volume.n_voxels, pixel_A).astype(np.float32)
     images = np.zeros((len(posed_A), volume.n_voxels, volume.n_voxels), dtype=np.float32)
@@ -88,6 +92,20 @@ def image_linear(
     if saturation > 0.0:
         images *= 1.0 - saturation / float(images.max()) * images
     return images
+
+
+def _lens_factors(posed_A: NDArray[Any], *, lens_A2: float, optics: OpticsConfig) -> NDArray[Any]:
+    """(n, n_atoms) relative brightness of each atom in each image."""
+    factors: NDArray[Any] = np.ones(posed_A.shape[:2])
+    if lens_A2 > 0.0:
+        for index, atoms_A in enumerate(posed_A):
+            factors[index] = lens_factors(
+                atoms_A,
+                strength_A2=lens_A2,
+                width_A=optics.linear.lens_width_A,
+                wavelength_A=wavelength_A(optics.beam_energy_eV),
+            )
+    return factors
 
 
 def peak_gaussians(

@@ -36,7 +36,7 @@ class ModelCard:
     peak_sigma_A
         Sigma of the peaks that it makes.
     tilt_min_deg, tilt_max_deg
-        Tilt range whose missing wedge it learned to fill.
+        Tilt range whose missing wedge it learned to fill; the widest, where it learned several.
     network
         The network's section of the recipe.
     epoch, score
@@ -45,6 +45,10 @@ class ModelCard:
         Name of the recipe.
     precision
         Arithmetic of the training.
+    picotome
+        Version that trained it.
+    narrowest_tilt_max_deg
+        Where it learned several symmetric tilt ranges: the narrowest.
     """
 
     voxel_size_A: float
@@ -57,6 +61,7 @@ class ModelCard:
     recipe: str
     precision: str
     picotome: str
+    narrowest_tilt_max_deg: float | None = None
 
 
 def save_weights(path: Path, network: RepairNet, card: ModelCard) -> None:

@@ -37,13 +37,15 @@ from picotome.train.patches import PatchDataset
 from picotome.train.precision import choose_precision
 from picotome.train.unet import build_network
 from picotome.train.validation import validate
+from picotome.train.weights import BEST_NAME
 
-BEST_NAME = "best.safetensors"
 STATE_NAME = "last.pt"
 HISTORY_NAME = "history.json"
 _WARMUP_FRACTION = 0.1
 _GRADIENT_NORM = 1.0
 _MOST_SKIPPED = 0.5
+# Brightness, relative to the brightest voxel, that the weight of the loss is largest at.
+_FAINT = 0.1
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,12 @@ def train(dataset: Path, *, recipe: Recipe, out: Path, track: Track = silent) ->
     )
     fabric = _launch(precision)
 
-    acquisition = recipe.training_set.acquisition or recipe.acquisition
+    tilt_min_deg, tilt_max_deg = _widest_tilts_deg(recipe)
     patches = PatchDataset(
         train_files,
         patch_voxels=knobs.patch_voxels,
         patches_per_particle=knobs.patches_per_particle,
-        symmetric_wedge=abs(acquisition.tilt_min_deg + acquisition.tilt_max_deg) < 1e-6,
+        symmetric_wedge=abs(tilt_min_deg + tilt_max_deg) < 1e-6,
         seed=recipe.seed,
     )
     optimizer = torch.optim.Adam(network.parameters(), lr=knobs.learning_rate)
@@ -203,12 +205,18 @@ def _launch(precision: str) -> Fabric:
 
 
 def peak_weighted_error(repaired: Tensor, ideal: Tensor, *, peak_weight: float) -> Tensor:
-    """Mean squared error in which a voxel at the top of a peak counts ``1 + peak_weight`` times.
+    """Mean squared error in which voxels at atoms count more, and those of faint atoms most.
 
-    Atoms fill a few per cent of the voxels; without weight the network's effort goes to the vacuum.
+    Weights are 1 + w · 4ε v / (v + ε)² at brightness v of the ideal volume, relative to its brightest voxel,
+    with ε = 0.1: 1 in the vacuum, 1 + w at v = ε, 1 + 0.33 w at the brightest. Atoms fill a few per cent of
+    the voxels, and a Ni atom beside Pt has a twentieth of its square: without weight it is taken for noise.
+
+    Shapes: (batch, 1, nx, ny, nz) both; each volume of a batch has its own brightest voxel.
     """
     squared = (repaired.float() - ideal) ** 2
-    weight = 1.0 + peak_weight * ideal / ideal.amax().clamp_min(1e-12)
+    brightest = ideal.flatten(1).amax(dim=1).clamp_min(1e-12).reshape(-1, *(1,) * (ideal.ndim - 1))
+    relative = ideal / brightest
+    weight = 1.0 + peak_weight * 4.0 * _FAINT * relative / (relative + _FAINT) ** 2
     weighted: Tensor = (weight * squared).mean()
     return weighted
 
@@ -257,18 +265,28 @@ def _data(dataset: Path) -> str:
     return json.dumps([(e.split, e.index, e.sha256) for e in used])
 
 
-def _card(recipe: Recipe, epoch: int, scores: dict[str, float], precision: str) -> ModelCard:
+def _widest_tilts_deg(recipe: Recipe) -> tuple[float, float]:
+    drawn = recipe.training_set.tilt_max_deg
+    if drawn is not None:
+        return -drawn[1], drawn[1]
     acquisition = recipe.training_set.acquisition or recipe.acquisition
+    return acquisition.tilt_min_deg, acquisition.tilt_max_deg
+
+
+def _card(recipe: Recipe, epoch: int, scores: dict[str, float], precision: str) -> ModelCard:
+    tilt_min_deg, tilt_max_deg = _widest_tilts_deg(recipe)
+    drawn = recipe.training_set.tilt_max_deg
     network: dict[str, Any] = recipe.network.model_dump(mode="json")
     return ModelCard(
         voxel_size_A=recipe.volume.voxel_size_A,
         peak_sigma_A=recipe.ideal.peak_sigma_A,
-        tilt_min_deg=acquisition.tilt_min_deg,
-        tilt_max_deg=acquisition.tilt_max_deg,
+        tilt_min_deg=tilt_min_deg,
+        tilt_max_deg=tilt_max_deg,
         network=network,
         epoch=epoch,
         score=scores,
         recipe=recipe.name,
         precision=precision,
         picotome=__version__,
+        narrowest_tilt_max_deg=drawn[0] if drawn is not None else None,
     )

@@ -9,13 +9,11 @@ from picotome.datasets.stages import check_out, pick, specimen_of, write_stage
 from picotome.datasets.store import read_records
 from picotome.records import Tomogram
 from picotome.train.apply import repair
-from picotome.train.loop import BEST_NAME
 
 
-def apply_file(file: Path, *, model: Path, out: Path) -> Tomogram:
+def apply_file(file: Path, *, weights: Path, out: Path) -> Tomogram:
     """Repair the degraded tomogram of a file; the specimen, where known, travels along."""
     check_out(out)
-    weights = model / BEST_NAME if model.is_dir() else model
     records = read_records(file)
     repaired = repair(pick(records, Tomogram, file, ("degraded",)), model=weights)
     write_stage(

@@ -1,0 +1,165 @@
+"""Tilt series at rest: simulated once, kept by content, and never simulated again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from picotome.configs.schema import AcquisitionConfig, EngineName, OpticsConfig, SpecimenConfig, VolumeConfig
+from picotome.datasets.generate import TILT_TOPIC, connect_workers, log_tilt
+from picotome.datasets.pairs import versions
+from picotome.datasets.stages import pick
+from picotome.datasets.store import is_intact, read_records, write_records
+from picotome.progress import Track, silent
+from picotome.records import Specimen, TiltSeries
+from picotome.rng import stream
+from picotome.simgen.acquisition import simulate_series
+from picotome.simgen.particles import build_specimen
+
+# Libraries whose version changes the numbers of a series.
+_JUDGES = ("picotome", "abtem", "ase", "numpy", "scipy")
+_NAME_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class SeriesRecipe:
+    """Everything that determines one specimen and its tilt series.
+
+    Attributes
+    ----------
+    name
+        For people: in the file's name and beside the progress bar. The contents do not depend on it.
+    seed, index
+        Of the random streams.
+    """
+
+    name: str
+    specimen: SpecimenConfig
+    engine: EngineName
+    volume: VolumeConfig
+    optics: OpticsConfig
+    acquisition: AcquisitionConfig
+    seed: int
+    index: int
+
+
+def series_identity(recipe: SeriesRecipe) -> str:
+    """Hash of everything that determines a series."""
+    # The knobs of the linear engine must not cost hours of wave optics.
+    unread = {"linear"} if recipe.engine != "linear" else set()
+    determines: dict[str, Any] = {
+        "seed": recipe.seed,
+        "index": recipe.index,
+        "specimen": recipe.specimen.model_dump(mode="json"),
+        "engine": recipe.engine,
+        "volume": recipe.volume.model_dump(mode="json"),
+        "optics": recipe.optics.model_dump(mode="json", exclude=unread),
+        "acquisition": recipe.acquisition.model_dump(mode="json"),
+        "versions": versions(_JUDGES),
+    }
+    if recipe.specimen.kind == "file":
+        path = Path(recipe.specimen.path).expanduser()
+        determines["specimen"] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return hashlib.sha256(json.dumps(determines, sort_keys=True).encode()).hexdigest()
+
+
+def series_path(recipe: SeriesRecipe, folder: Path) -> Path:
+    """Where the file of a series is."""
+    return folder / f"{recipe.name}_{series_identity(recipe)[:_NAME_DIGITS]}.h5"
+
+
+def read_series(recipe: SeriesRecipe, folder: Path) -> tuple[Specimen, TiltSeries]:
+    """Read a simulated series and its specimen."""
+    path = series_path(recipe, folder)
+    records = read_records(path)
+    return pick(records, Specimen, path), pick(records, TiltSeries, path)
+
+
+def simulate_missing(
+    recipes: Sequence[SeriesRecipe], folder: Path, *, n_workers: int | None = None, track: Track = silent
+) -> dict[str, str]:
+    """Simulate every series that is not in the folder, over the processes of a local cluster.
+
+    Parameters
+    ----------
+    n_workers
+        Processes; default: one for each core.
+    track
+        Called as images and series are finished.
+
+    Returns
+    -------
+    dict
+        What went wrong, by the name of the series; the others are not stopped by it.
+    """
+    failed: dict[str, str] = {}
+    waiting = [r for r in recipes if not is_intact(series_path(r, folder), identity=series_identity(r))]
+    track("series", len(recipes) - len(waiting), len(recipes))
+    if not waiting:
+        return failed
+    folder.mkdir(parents=True, exist_ok=True)
+    with connect_workers(n_workers, None, n_tasks=len(waiting)) as client:
+        from distributed import as_completed
+
+        def show_tilts(event: tuple[float, tuple[str, int, int]]) -> None:
+            track(*event[1])
+
+        client.subscribe_topic(TILT_TOPIC, show_tilts)
+        futures = {
+            client.submit(_work, recipe, str(folder.resolve()), pure=False, retries=1): recipe
+            for recipe in waiting
+        }
+        done = len(recipes) - len(waiting)
+        for number, future in enumerate(as_completed(futures, loop=client.loop), start=done + 1):
+            error = (
+                future.result() if future.status == "finished" else f"its worker died: {future.exception()}"
+            )
+            if error:
+                failed[futures[future].name] = error
+            track("series", number, len(recipes))
+        client.unsubscribe_topic(TILT_TOPIC)
+    return failed
+
+
+def write_series(recipe: SeriesRecipe, folder: Path, *, track: Track = silent) -> None:
+    """Build, image and store one specimen."""
+    specimen = build_specimen(
+        recipe.specimen, volume=recipe.volume, rng=stream(recipe.seed, recipe.index, "build")
+    )
+    series = simulate_series(
+        specimen,
+        engine=recipe.engine,
+        volume=recipe.volume,
+        optics=recipe.optics,
+        acquisition=recipe.acquisition,
+        seed=recipe.seed,
+        index=recipe.index,
+        progress=partial(track, f"{recipe.engine} {recipe.name}"),
+    )
+    provenance = {
+        "identity": series_identity(recipe),
+        "seed": recipe.seed,
+        "index": recipe.index,
+        "volume": recipe.volume.model_dump(mode="json"),
+        "optics": recipe.optics.model_dump(mode="json"),
+        "acquisition": recipe.acquisition.model_dump(mode="json"),
+        "specimen": recipe.specimen.model_dump(mode="json"),
+        "versions": versions(_JUDGES),
+    }
+    write_records(
+        series_path(recipe, folder), {"specimen": specimen, "series": series}, provenance=provenance
+    )
+
+
+def _work(recipe: SeriesRecipe, folder: str) -> str:
+    """Simulate one series in a worker; the one place where its failure is caught."""
+    try:
+        write_series(recipe, Path(folder), track=log_tilt)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""

@@ -1,0 +1,144 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from picotome.cli import app
+from picotome.configs import load_recipe
+from picotome.configs.schema import NetworkConfig
+from picotome.datasets.pairs import elements_of, make_pair
+from picotome.datasets.store import read_records, write_records
+from picotome.records import Tomogram
+from picotome.trace.scoring import score_trace
+from picotome.trace.tracing import trace_or_nothing
+from picotome.train import weights as weights_module
+from picotome.train.apply import repair
+from picotome.train.checkpoint import ModelCard, load_weights, save_weights
+from picotome.train.model_card import model_card_text
+from picotome.train.unet import build_network
+from picotome.train.validation import ospa_pm
+from picotome.train.weights import LARGEST_SHIPPED_BYTES, find_weights, shipped_weights
+
+needs_weights = pytest.mark.skipif(
+    shipped_weights() is None, reason="this copy of picotome comes without weights"
+)
+
+
+@pytest.fixture(scope="module")
+def general():
+    return load_recipe("general", ["engine=linear"])
+
+
+def card_of(recipe):
+    stated = {
+        "voxel_size_A": recipe.volume.voxel_size_A,
+        "peak_sigma_A": recipe.ideal.peak_sigma_A,
+        "tilt_min_deg": -75.0,
+        "tilt_max_deg": 75.0,
+        "network": recipe.network.model_dump(mode="json"),
+        "epoch": 11,
+        "score": {"recall": 0.98765, "precision": 0.99, "rmsd_pm": 12.346, "ospa_pm": 20.0},
+        "recipe": recipe.name,
+        "precision": "bf16-mixed",
+        "picotome": "9.8.7",
+        "narrowest_tilt_max_deg": 58.0,
+    }
+    return ModelCard(**stated)
+
+
+def test_a_model_is_a_file_a_folder_or_the_one_that_comes_with_picotome(tmp_path, monkeypatch):
+    file = tmp_path / "mine.safetensors"
+    assert find_weights(file) == file
+    assert find_weights(tmp_path) == tmp_path / "best.safetensors"
+    monkeypatch.setattr(weights_module, "shipped_weights", lambda: None)
+    with pytest.raises(FileNotFoundError, match=r"general\.safetensors.*--model.*picotome train"):
+        find_weights(None)
+
+
+def test_the_card_says_what_the_recipe_and_the_weights_say(general):
+    rows = [
+        {
+            "specimen": "Pt 400",
+            "dose_e_per_A2": 1e3,
+            "imperfection": "worst",
+            "stage": stage,
+            "recall": recall,
+            "precision": 0.5,
+            "rmsd_pm": 22.5,
+            "surface_rmsd_pm": None,
+        }
+        for stage, recall in (("raw", 0.801), ("unet", 0.902), ("refined", 0.703))
+    ]
+    text = model_card_text(card_of(general), general, n_parameters=1_361_457, rows=rows)
+    chosen = general.training_set
+    for word in (
+        "Model card: general",
+        "1,361,457",
+        "5.4 MB",
+        "±58° to ±75°",
+        "picotome 9.8.7",
+        f"{chosen.n_train} simulated particles",
+        f"{chosen.n_prism} by `prism`",
+        "300 to 100000 (log-uniform)",
+        "| shift error, rms, Å | 0 to 0.4 |",
+        "| 0.9877 | 0.99 | 12.35 | 20 |",
+        "| Pt 400 | 1000 | worst | raw | 0.801 | 0.5 | 22.5 | – |",
+        "| unet | 0.902 |",
+        "## Limits",
+    ):
+        assert word in text, word
+    assert "0.703" not in text
+
+
+def test_the_card_of_another_recipe_is_refused(general):
+    with pytest.raises(ValueError, match=r"'other'.*'general'"):
+        model_card_text(replace(card_of(general), recipe="other"), general, n_parameters=1)
+
+
+def test_apply_takes_the_shipped_weights_and_says_so(general, tmp_path, monkeypatch):
+    channels = NetworkConfig(channels=(4, 4, 8, 8, 8, 4))
+    card = replace(card_of(general), network=channels.model_dump(mode="json"))
+    save_weights(tmp_path / "tiny.safetensors", build_network(channels), card)
+    volume = np.random.default_rng(0).random((32, 32, 32)).astype(np.float32)
+    tomogram = Tomogram(volume, general.volume.voxel_size_A, "degraded")
+    write_records(tmp_path / "in.h5", {"degraded": tomogram}, provenance={})
+    command = ["apply", str(tmp_path / "in.h5"), "--out", str(tmp_path / "out.h5")]
+    monkeypatch.setattr(weights_module, "shipped_weights", lambda: tmp_path / "tiny.safetensors")
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert "tiny.safetensors, which come with picotome" in done.output
+    # The untrained network is the identity.
+    repaired = read_records(tmp_path / "out.h5")["repaired"]
+    np.testing.assert_allclose(repaired.volume, volume, rtol=1e-5)
+    monkeypatch.setattr(weights_module, "shipped_weights", lambda: None)
+    with pytest.raises(FileNotFoundError, match="--model"):
+        CliRunner().invoke(app, command, catch_exceptions=False)
+
+
+@needs_weights
+def test_the_shipped_weights_are_small_and_of_the_shipped_recipe(general):
+    path = shipped_weights()
+    assert path.stat().st_size <= LARGEST_SHIPPED_BYTES
+    _, card = load_weights(path)
+    assert card.recipe == "general"
+    assert card.network == general.network.model_dump(mode="json")
+    assert (card.voxel_size_A, card.peak_sigma_A) == (general.volume.voxel_size_A, general.ideal.peak_sigma_A)
+    assert (card.narrowest_tilt_max_deg, card.tilt_max_deg) == general.training_set.tilt_max_deg
+
+
+@needs_weights
+def test_the_shipped_weights_repair_what_the_raw_tomogram_gets_wrong(general):
+    pair = make_pair(general, "held_out", 0)
+    repaired = repair(pair.degraded, model=shipped_weights())
+    raw_score, repaired_score = (
+        score_trace(
+            trace_or_nothing(tomogram, elements=elements_of(pair.specimen), config=general.tracing),
+            pair.specimen,
+            config=general.scoring,
+        )
+        for tomogram in (pair.degraded, repaired)
+    )
+    assert ospa_pm(repaired_score) < ospa_pm(raw_score)
+    assert repaired_score.precision >= raw_score.precision
+    assert repaired_score.n_found - repaired_score.n_true <= raw_score.n_found - raw_score.n_true
+    assert repaired_score.recall > raw_score.recall - 0.02
