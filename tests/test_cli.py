@@ -21,6 +21,7 @@ COMMANDS = (
     "trace",
     "refine",
     "score",
+    "benchmark",
     "show",
 )
 

@@ -98,7 +98,8 @@ def _data(recipe: Recipe) -> str:
     lines = [
         f"{chosen.n_train} simulated particles to learn from, {engines}, and {chosen.n_validation} to choose "
         f"the epoch by, imaged by `{chosen.engine}`; no measured data. "
-        f"Boxes of {recipe.volume.n_voxels}³ voxels. Microscope: {optics.beam_energy_eV / 1e3:g} kV, "
+        f"Boxes of {recipe.volume.n_voxels}³ voxels, reconstructed by {_reconstruction(recipe)}. "
+        f"Microscope: {optics.beam_energy_eV / 1e3:g} kV, "
         f"{optics.convergence_mrad:g} mrad, detector {optics.detector_inner_mrad:g} to "
         f"{optics.detector_outer_mrad:g} mrad, source size {optics.source_size_A:g} Å.\n",
         "Kinds, in turn:\n",
@@ -109,6 +110,12 @@ def _data(recipe: Recipe) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _reconstruction(recipe: Recipe) -> str:
+    chosen = recipe.reconstruction
+    rounds = f" ({chosen.n_iterations} iterations)" if chosen.solver == "sirt" else ""
+    return f"{chosen.solver}{rounds} from {'aligned' if chosen.align else 'unaligned'} images"
 
 
 def _kind(specimen: SpecimenConfig) -> str:
