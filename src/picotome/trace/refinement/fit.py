@@ -15,7 +15,9 @@ from picotome.trace.refinement.noise import Noise, deviance, variance
 from picotome.trace.refinement.unknowns import Free, moved, prior
 
 _CG_STEPS, _CG_TOLERANCE = 60, 0.03
-_DAMPING, _LEAST_DAMPING, _MORE, _LESS = 1e-3, 1e-6, 8.0, 0.2
+# Less damping than the least lets a step run along what the images hardly see (the probe's tail against the
+# background), further than they are linear.
+_DAMPING, _LEAST_DAMPING, _MORE, _LESS = 1e-3, 1e-4, 8.0, 0.2
 _N_TRIES = 6
 
 
@@ -93,7 +95,7 @@ def fit_images(
             cost_there = _cost(trial, there, target, free)
             if cost_there < cost:
                 break
-            damping = max(damping, _LEAST_DAMPING * 100) * _MORE
+            damping *= _MORE
         else:
             break
         walk_A = float((trial.positions_A - model.positions_A).square().sum(dim=1).mean().sqrt())
