@@ -29,7 +29,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from picotome.configs.schema import AcquisitionConfig, OpticsConfig, RefinementConfig, VolumeConfig
+from picotome.configs.imaging import AcquisitionConfig, OpticsConfig, VolumeConfig
+from picotome.configs.schema import RefinementConfig
 from picotome.records import Specimen, Trace
 from picotome.rng import stream
 from picotome.simgen.acquisition import simulate_series

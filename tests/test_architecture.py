@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "report": DATASETS | {"train", "report"},
     "pipeline": DATASETS | {"train", "report"},
     "benchmark": DATASETS | {"train", "report", "benchmark"},
-    "cli": DATASETS | {"train", "report", "pipeline", "benchmark"},
+    "commands": DATASETS | {"train", "report", "pipeline", "benchmark", "commands"},
+    "cli": {"commands"},
     "__init__": {"records"},
     "__main__": {"cli"},
 }
@@ -49,7 +50,7 @@ OWNERS = {
     "lightning_fabric": {"train"},
     "safetensors": {"train"},
     "matplotlib": {"report"},
-    "typer": {"cli"},
+    "typer": {"cli", "commands"},
 }
 
 

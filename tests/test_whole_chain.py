@@ -3,14 +3,8 @@
 import numpy as np
 import pytest
 
-from picotome.configs.schema import (
-    AcquisitionConfig,
-    IdealConfig,
-    OpticsConfig,
-    ReconstructionConfig,
-    TracingConfig,
-    VolumeConfig,
-)
+from picotome.configs.imaging import AcquisitionConfig, OpticsConfig, VolumeConfig
+from picotome.configs.schema import IdealConfig, ReconstructionConfig, TracingConfig
 from picotome.recon.solvers import SOLVERS, reconstruct
 from picotome.records import Specimen
 from picotome.simgen.acquisition import simulate_series

@@ -14,8 +14,9 @@ from picotome import __version__
 from picotome.configs.loading import recipe_to_yaml
 from picotome.configs.schema import Recipe
 from picotome.datasets.generate import DATA_SECTIONS, generate, refuse_another_recipe
+from picotome.datasets.identity import versions
 from picotome.datasets.manifest import Entry
-from picotome.datasets.pairs import SPLITS, elements_of, versions
+from picotome.datasets.pairs import SPLITS, elements_of
 from picotome.datasets.safe_write import write_text
 from picotome.datasets.store import read_pair, read_provenance, write_records
 from picotome.progress import Track, silent

@@ -7,7 +7,8 @@ import torch
 
 from picotome.benchmark.plan import Plan, full_plan
 from picotome.benchmark.run import run_benchmark
-from picotome.configs.schema import NetworkConfig, VolumeConfig
+from picotome.configs.imaging import VolumeConfig
+from picotome.configs.schema import NetworkConfig
 from picotome.datasets.series import write_series
 from picotome.train.checkpoint import ModelCard, save_weights
 from picotome.train.unet import build_network

@@ -7,12 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from picotome.configs.schema import (
-    AcquisitionConfig,
-    OpticsConfig,
-    ReconstructionConfig,
-    VolumeConfig,
-)
+from picotome.configs.imaging import AcquisitionConfig, OpticsConfig, VolumeConfig
+from picotome.configs.schema import ReconstructionConfig
 from picotome.geometry import tilt_rotations
 from picotome.recon.alignment import align_series, find_shifts
 from picotome.recon.solvers import reconstruct

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from picotome.configs.schema import AcquisitionConfig, OpticsConfig, VolumeConfig
+from picotome.configs.imaging import AcquisitionConfig, OpticsConfig, VolumeConfig
 from picotome.geometry import axis_A
 from picotome.records import Specimen
 from picotome.rng import stream

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from picotome.configs.schema import AlloySpecimen, DisorderConfig
+from picotome.configs.specimens import AlloySpecimen, DisorderConfig
 from picotome.records import Specimen
 from picotome.rng import stream
 from picotome.simgen.alloy import build_alloy, occupy, whole_numbers

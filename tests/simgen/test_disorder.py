@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from picotome.configs.schema import DisorderConfig, VolumeConfig, WulffSpecimen
+from picotome.configs.imaging import VolumeConfig
+from picotome.configs.specimens import DisorderConfig, WulffSpecimen
 from picotome.records import Specimen
 from picotome.rng import stream
 from picotome.simgen.disorder import apply_disorder, displacement_A, displacement_gradient, draw_strain_field

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import j1
 
-from picotome.configs.schema import AbtemConfig, LinearConfig, OpticsConfig, VolumeConfig
+from picotome.configs.imaging import AbtemConfig, LinearConfig, OpticsConfig, VolumeConfig
 from picotome.geometry import axis_A, tilt_rotations
 from picotome.records import Specimen
 from picotome.simgen.brightness import atom_image, brightness_table, cross_section_A2

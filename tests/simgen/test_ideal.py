@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from picotome.configs.schema import IdealConfig, VolumeConfig
+from picotome.configs.imaging import VolumeConfig
+from picotome.configs.schema import IdealConfig
 from picotome.geometry import axis_A
 from picotome.records import Specimen, Tomogram
 from picotome.simgen.ideal import ideal_tomogram

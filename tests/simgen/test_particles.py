@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from picotome.configs.schema import (
+from picotome.configs.imaging import VolumeConfig
+from picotome.configs.specimens import (
     AlloySpecimen,
     BlobSpecimen,
     CoreShellSpecimen,
     DisorderConfig,
     FileSpecimen,
     SpecimenConfig,
-    VolumeConfig,
     WulffSpecimen,
 )
 from picotome.records import Specimen

@@ -5,14 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from picotome.configs.schema import (
-    AcquisitionConfig,
-    OpticsConfig,
-    ReconstructionConfig,
-    ScoringConfig,
-    TracingConfig,
-    VolumeConfig,
-)
+from picotome.configs.imaging import AcquisitionConfig, OpticsConfig, VolumeConfig
+from picotome.configs.schema import ReconstructionConfig, ScoringConfig, TracingConfig
 from picotome.recon.solvers import reconstruct
 from picotome.records import Specimen, Tomogram
 from picotome.rng import stream

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from picotome.datasets.pairs import versions
+from picotome.datasets.identity import versions
 
 Row = Mapping[str, Any]
 

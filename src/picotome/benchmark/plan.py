@@ -9,20 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from picotome.configs.imaging import AcquisitionConfig, EngineName, OpticsConfig, VolumeConfig
 from picotome.configs.schema import (
-    AcquisitionConfig,
-    AlloySpecimen,
-    CoreShellSpecimen,
-    EngineName,
-    FileSpecimen,
     GeometryName,
-    OpticsConfig,
     ReconstructionConfig,
     RefinementConfig,
     ScoringConfig,
-    SpecimenConfig,
     TracingConfig,
-    VolumeConfig,
+)
+from picotome.configs.specimens import (
+    AlloySpecimen,
+    CoreShellSpecimen,
+    FileSpecimen,
+    SpecimenConfig,
     WulffSpecimen,
 )
 from picotome.datasets.series import SeriesRecipe

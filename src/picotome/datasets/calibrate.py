@@ -11,16 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from picotome.configs.imaging import AcquisitionConfig, LinearConfig, VolumeConfig
 from picotome.configs.loading import recipe_to_yaml
-from picotome.configs.schema import (
-    AcquisitionConfig,
-    FileSpecimen,
-    LinearConfig,
-    Recipe,
-    SpecimenConfig,
-    VolumeConfig,
-)
-from picotome.datasets.pairs import versions
+from picotome.configs.schema import Recipe
+from picotome.configs.specimens import FileSpecimen, SpecimenConfig
+from picotome.datasets.identity import versions
 from picotome.datasets.safe_write import write_text
 from picotome.datasets.stages import check_out
 from picotome.geometry import half_extent_A, tilt_rotations

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from picotome.configs.schema import AcquisitionConfig, EngineName, Recipe, SpecimenConfig
+from picotome.configs.imaging import AcquisitionConfig, EngineName
+from picotome.configs.schema import Recipe
+from picotome.configs.specimens import SpecimenConfig
+from picotome.datasets.identity import identity, knobs, versions
 from picotome.datasets.store import FORMAT_VERSION, write_pair
 from picotome.recon.alignment import common_move
 from picotome.recon.solvers import reconstruct
@@ -122,19 +123,19 @@ def pair_identity(recipe: Recipe, split: Split, index: int) -> str:
         "seed": recipe.seed,
         "split": split,
         "index": index,
-        "specimen": config.model_dump(mode="json"),
+        "specimen": knobs(config),
         "engine": engine,
-        "acquisition": acquisition.model_dump(mode="json"),
-        "volume": recipe.volume.model_dump(mode="json"),
-        "optics": recipe.optics.model_dump(mode="json"),
-        "reconstruction": recipe.reconstruction.model_dump(mode="json"),
-        "ideal": recipe.ideal.model_dump(mode="json"),
+        "acquisition": knobs(acquisition),
+        "volume": knobs(recipe.volume),
+        "optics": knobs(recipe.optics),
+        "reconstruction": knobs(recipe.reconstruction),
+        "ideal": knobs(recipe.ideal),
         "versions": versions(("picotome", *_JUDGES)),
         "format": FORMAT_VERSION,
     }
     if config.kind == "file" and Path(config.path).expanduser().is_file():
         determines["file"] = hashlib.sha256(Path(config.path).expanduser().read_bytes()).hexdigest()
-    return hashlib.sha256(json.dumps(determines, sort_keys=True).encode()).hexdigest()
+    return identity(determines)
 
 
 def write_particle(
@@ -165,8 +166,3 @@ def write_particle(
     }
     checksum = write_pair(pair_path(folder, split, index), pair, provenance=provenance)
     return checksum, len(pair.specimen.positions_A)
-
-
-def versions(packages: tuple[str, ...]) -> dict[str, str]:
-    """Installed version of each package."""
-    return {package: metadata.version(package) for package in packages}

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from picotome.configs.schema import AcquisitionConfig, EngineName, OpticsConfig, SpecimenConfig, VolumeConfig
+from picotome.configs.imaging import AcquisitionConfig, EngineName, OpticsConfig, VolumeConfig
+from picotome.configs.specimens import SpecimenConfig
 from picotome.datasets.generate import TILT_TOPIC, connect_workers, log_tilt
-from picotome.datasets.pairs import versions
+from picotome.datasets.identity import identity, knobs, versions
 from picotome.datasets.stages import pick
 from picotome.datasets.store import is_intact, read_records, write_records
 from picotome.progress import Track, silent
@@ -55,17 +55,17 @@ def series_identity(recipe: SeriesRecipe) -> str:
     determines: dict[str, Any] = {
         "seed": recipe.seed,
         "index": recipe.index,
-        "specimen": recipe.specimen.model_dump(mode="json"),
+        "specimen": knobs(recipe.specimen),
         "engine": recipe.engine,
-        "volume": recipe.volume.model_dump(mode="json"),
-        "optics": recipe.optics.model_dump(mode="json", exclude=unread),
-        "acquisition": recipe.acquisition.model_dump(mode="json"),
+        "volume": knobs(recipe.volume),
+        "optics": knobs(recipe.optics, unread=unread),
+        "acquisition": knobs(recipe.acquisition),
         "versions": versions(_JUDGES),
     }
     if recipe.specimen.kind == "file":
         path = Path(recipe.specimen.path).expanduser()
         determines["specimen"] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-    return hashlib.sha256(json.dumps(determines, sort_keys=True).encode()).hexdigest()
+    return identity(determines)
 
 
 def series_path(recipe: SeriesRecipe, folder: Path) -> Path:

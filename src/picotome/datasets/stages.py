@@ -11,15 +11,15 @@ import numpy as np
 from pydantic import ValidationError
 
 from picotome.configs.schema import (
-    FileSpecimen,
     Recipe,
     ReconstructionConfig,
     RefinementConfig,
     ScoringConfig,
     TracingConfig,
 )
+from picotome.configs.specimens import FileSpecimen
 from picotome.datasets.foreign import import_series
-from picotome.datasets.pairs import versions
+from picotome.datasets.identity import versions
 from picotome.datasets.safe_write import safe_write, write_text
 from picotome.datasets.store import Record, read_records, write_records
 from picotome.progress import Track, silent

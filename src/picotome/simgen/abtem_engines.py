@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from picotome.configs.schema import OpticsConfig, VolumeConfig
+from picotome.configs.imaging import OpticsConfig, VolumeConfig
 from picotome.geometry import axis_A
 from picotome.records import Specimen
 from picotome.simgen.cells import Axis, Cell, downsample_angle_mrad, plan_cells

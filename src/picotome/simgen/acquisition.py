@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from picotome.configs.schema import AcquisitionConfig, EngineName, OpticsConfig, VolumeConfig
+from picotome.configs.imaging import AcquisitionConfig, EngineName, OpticsConfig, VolumeConfig
 from picotome.geometry import tilt_rotations
 from picotome.records import Specimen, TiltSeries
 from picotome.rng import stream

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from picotome.configs.schema import AlloySpecimen
+from picotome.configs.specimens import AlloySpecimen
 from picotome.records import Specimen
 from picotome.simgen.disorder import apply_disorder
 from picotome.simgen.lattice import bonds, cut_crystal, facet_level, facets, tabulated_fcc_A

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from picotome.configs.schema import OpticsConfig
+from picotome.configs.imaging import OpticsConfig
 from picotome.units import lorentz_factor, wavelength_A
 
 _FIELD_A = 20.0

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from picotome.configs.schema import LinearConfig, OpticsConfig, VolumeConfig
+from picotome.configs.imaging import LinearConfig, OpticsConfig, VolumeConfig
 from picotome.records import Specimen
 from picotome.simgen.brightness import brightness_table
 from picotome.simgen.linear import image_linear

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from picotome.configs.schema import OpticsConfig
+from picotome.configs.imaging import OpticsConfig
 from picotome.units import wavelength_A
 
 # Above and below the atoms.

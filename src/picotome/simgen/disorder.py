@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from picotome.configs.schema import DisorderConfig
+from picotome.configs.specimens import DisorderConfig
 from picotome.records import Specimen
 
 _N_WAVES = 128

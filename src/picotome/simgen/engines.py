@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from picotome.configs.schema import EngineName, OpticsConfig, VolumeConfig
+from picotome.configs.imaging import EngineName, OpticsConfig, VolumeConfig
 from picotome.records import Specimen
 from picotome.simgen.abtem_engines import image_multislice, image_prism
 from picotome.simgen.linear import image_linear

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from picotome.configs.schema import IdealConfig, VolumeConfig
+from picotome.configs.imaging import VolumeConfig
+from picotome.configs.schema import IdealConfig
 from picotome.geometry import A_to_index
 from picotome.records import Specimen, Tomogram
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from picotome.configs.schema import OpticsConfig, VolumeConfig
+from picotome.configs.imaging import OpticsConfig, VolumeConfig
 from picotome.geometry import axis_A
 from picotome.records import Specimen
 from picotome.simgen.atom_lens import lens_factors

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from picotome.configs.schema import (
+from picotome.configs.imaging import VolumeConfig
+from picotome.configs.specimens import (
     BlobSpecimen,
     CoreShellSpecimen,
     FileSpecimen,
     SpecimenConfig,
-    VolumeConfig,
     WulffSpecimen,
 )
 from picotome.geometry import half_extent_A

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from picotome.configs.schema import VolumeConfig
+from picotome.configs.imaging import VolumeConfig
 from picotome.geometry import half_extent_A
 from picotome.records import Specimen
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from picotome.configs.schema import FileSpecimen
+from picotome.configs.specimens import FileSpecimen
 from picotome.records import Specimen
 
 if TYPE_CHECKING:

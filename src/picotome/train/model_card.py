@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from picotome.configs.schema import AcquisitionConfig, Recipe, SpecimenConfig
+from picotome.configs.imaging import AcquisitionConfig
+from picotome.configs.schema import Recipe
+from picotome.configs.specimens import SpecimenConfig
 from picotome.train.checkpoint import ModelCard
 
 _STAGES = ("raw", "unet")

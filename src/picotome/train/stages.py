@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from picotome.datasets.pairs import versions
+from picotome.datasets.identity import versions
 from picotome.datasets.stages import check_out, pick, specimen_of, write_stage
 from picotome.datasets.store import read_records
 from picotome.records import Tomogram

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from picotome.configs.schema import AcquisitionConfig, OpticsConfig, RefinementConfig, VolumeConfig
+from picotome.configs.imaging import AcquisitionConfig, OpticsConfig, VolumeConfig
+from picotome.configs.schema import RefinementConfig
 from picotome.records import Trace
 from picotome.simgen.acquisition import add_counting_noise, simulate_series
 from picotome.trace.refinement.bound import bound_positions

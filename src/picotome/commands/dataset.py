@@ -1,0 +1,101 @@
+"""Datasets and the networks that learn from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from picotome.commands.options import (
+    OutFile,
+    OutFolder,
+    RecipeArgument,
+    SchedulerOption,
+    SetOption,
+    WorkersOption,
+    chosen_recipe,
+    exit_if_failed,
+)
+
+
+def generate(
+    recipe: RecipeArgument,
+    out: OutFolder,
+    set_: SetOption = None,
+    workers: WorkersOption = None,
+    scheduler_address: SchedulerOption = None,
+) -> None:
+    """Make the dataset of a recipe: one HDF5 file per particle, and a manifest.
+
+    Finished and intact files are skipped. A particle that fails is listed and does not stop the others.
+
+    Example: picotome generate quickstart --out data --set training_set.n_train=1000 --workers 8
+    """
+    from picotome.datasets.generate import generate as generate_all
+    from picotome.datasets.pairs import SPLITS
+    from picotome.progress import terminal_progress
+
+    chosen = chosen_recipe(recipe, set_ or [])
+    with terminal_progress() as track:
+        entries = generate_all(
+            chosen, out, splits=SPLITS, n_workers=workers, scheduler_address=scheduler_address, track=track
+        )
+    failed = [entry for entry in entries if entry.status == "failed"]
+    typer.echo(f"{len(entries) - len(failed)} of {len(entries)} particles are in {out}")
+    exit_if_failed(failed)
+
+
+def train(
+    dataset: Annotated[Path, typer.Argument(help="Folder made by picotome generate.")],
+    out: OutFolder,
+    set_: SetOption = None,
+) -> None:
+    """Train the 3D U-Net on a dataset; a checkpoint each epoch, resumed by the same command.
+
+    The recipe is the dataset's own; --set changes its network and training sections.
+
+    Example: picotome train data --out model --set training.n_epochs=50
+    """
+    from picotome.progress import terminal_progress
+    from picotome.report.figures import draw_training
+    from picotome.train.loop import train as train_network
+
+    if not (dataset / "recipe.yaml").is_file():
+        raise FileNotFoundError(
+            f"{dataset} holds no dataset (no recipe.yaml); make one with `picotome generate`"
+        )
+    chosen = chosen_recipe(str(dataset / "recipe.yaml"), set_ or [])
+    with terminal_progress() as track:
+        trained = train_network(dataset, recipe=chosen, out=out, track=track)
+    draw_training(out / "training.png", history=trained.history)
+    best = trained.history[trained.best_epoch]
+    typer.echo(
+        f"best epoch {trained.best_epoch}: {best['rmsd_pm']:.2f} pm, recall {best['recall']:.4f}, precision "
+        f"{best['precision']:.4f} on the validation particles ({trained.precision})"
+    )
+    typer.echo(f"weights: {trained.model}\ncurves: {out / 'training.png'}")
+
+
+def apply(
+    tomogram: Annotated[Path, typer.Argument(help="File with a degraded tomogram.")],
+    out: OutFile,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="Weights (.safetensors), or the folder that train wrote; default: those of picotome."
+        ),
+    ] = None,
+) -> None:
+    """Repair a tomogram with a trained network, in tiles when it is large.
+
+    Example: picotome apply tomogram.h5 --out repaired.h5
+    """
+    from picotome.train.stages import apply_file
+    from picotome.train.weights import find_weights
+
+    weights = find_weights(model)
+    if model is None:
+        typer.echo(f"weights: {weights.name}, which come with picotome (docs/model-card.md)")
+    repaired = apply_file(tomogram, weights=weights, out=out)
+    typer.echo(f"volume {repaired.volume.shape} of {repaired.voxel_size_A:g} Å: {out}")

@@ -1,0 +1,135 @@
+"""How a specimen is imaged: box, engines, optics, acquisition."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from picotome.configs.fields import Range, Section, Symbol, Within
+from picotome.units import wavelength_A
+
+EngineName = Literal["prism", "multislice", "linear"]
+
+
+class VolumeConfig(Section):
+    """The box that everything is imaged and reconstructed in."""
+
+    n_voxels: int = Field(64, ge=16, le=1024, description="voxels along each edge; images are n × n")
+    voxel_size_A: float = Field(0.4, gt=0.05, le=2.0, description="edge of a voxel and of a pixel, Å")
+
+
+class LinearConfig(Section):
+    """The fast engine: every atom adds one peak of known integral and shape."""
+
+    brightness_A2: dict[Symbol, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="cross-section for scattering onto the detector by element, Å²; default: from f(k)"
+    )
+    debye_waller_A2: dict[Symbol, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="B factor by element, Å²; overrides the default below"
+    )
+    default_debye_waller_A2: Range = Field((0.35, 0.35), description="B of all other elements, Å²")
+    extra_blur_A: Range = Field(
+        (0.0, 0.0), description="further blur per particle (drift, lens errors), sigma, Å"
+    )
+    saturation: Range = Field(
+        (0.0, 0.0), description="s in I -> I (1 - s I / max I): channelling loss of the thickest parts"
+    )
+    lens_A2: Annotated[Range, Within(0, 0.2)] = Field(
+        (0.0, 0.0),
+        description="strength of each atom as a lens for those behind it, Å²; `picotome calibrate` fits it",
+    )
+    lens_width_A: float = Field(0.15, ge=0.05, le=1, description="width of that lens's focus, sigma, Å")
+
+
+class AbtemConfig(Section):
+    """The wave engines: abTEM's PRISM and plain multislice."""
+
+    sampling_A: float = Field(0.068, gt=0.005, le=0.2, description="largest pixel of the wave function, Å")
+    slice_thickness_A: float = Field(2.0, gt=0.1, le=10, description="thickness of a potential slice, Å")
+    prism_window_A: float = Field(6.8, ge=4, description="smallest width of the interpolated PRISM probe, Å")
+    scan_step_A: float = Field(0.28, gt=0.02, le=1, description="largest step of the probe before binning, Å")
+    vacuum_A: float = Field(1.5, ge=1, description="empty space around the atoms in the periodic cell, Å")
+    n_frozen_phonons: int = Field(0, ge=0, le=1000, description="configurations averaged; 0: atoms at rest")
+    phonon_rms_A: float = Field(0.07, ge=0, le=0.5, description="thermal displacement, rms per axis, Å")
+
+
+class OpticsConfig(Section):
+    """The microscope. Which engine honours what is said in docs/stages.md."""
+
+    beam_energy_eV: float = Field(300e3, ge=20e3, le=1.5e6, description="beam energy, eV")
+    convergence_mrad: float = Field(30.0, gt=1, le=80, description="semi-angle of the probe, mrad")
+    detector_inner_mrad: float = Field(40.0, gt=0, description="inner semi-angle of the annulus, mrad")
+    detector_outer_mrad: float = Field(95.0, gt=0, description="outer semi-angle of the annulus, mrad")
+    source_size_A: float = Field(0.35, ge=0, le=2, description="effective source size, sigma, Å")
+    defocus_A: float = Field(
+        0.0,
+        ge=-200,
+        le=200,
+        description="how far beyond the middle of the specimen the probe is focused, Å (along the beam: +)",
+    )
+    linear: LinearConfig = LinearConfig()
+    abtem: AbtemConfig = AbtemConfig()
+
+    @model_validator(mode="after")
+    def _angles_fit(self) -> OpticsConfig:
+        if self.detector_outer_mrad <= self.detector_inner_mrad:
+            raise ValueError(
+                f"detector_outer_mrad is {self.detector_outer_mrad:g}, not above detector_inner_mrad "
+                f"{self.detector_inner_mrad:g}"
+            )
+        # abTEM's anti-aliasing keeps two thirds of the Nyquist angle.
+        largest = wavelength_A(self.beam_energy_eV) / (3.0 * self.abtem.sampling_A) * 1e3
+        if self.detector_outer_mrad > largest:
+            needed = wavelength_A(self.beam_energy_eV) / (3.0 * self.detector_outer_mrad * 1e-3)
+            raise ValueError(
+                f"detector_outer_mrad is {self.detector_outer_mrad:g}, beyond the {largest:.1f} mrad that "
+                f"abtem.sampling_A = {self.abtem.sampling_A:g} allows; set abtem.sampling_A to "
+                f"{math.floor(needed * 1e4) / 1e4:g} or less"
+            )
+        if self.convergence_mrad >= self.detector_inner_mrad:
+            raise ValueError(
+                f"convergence_mrad is {self.convergence_mrad:g}, not below detector_inner_mrad "
+                f"{self.detector_inner_mrad:g}: the detector would see the direct beam"
+            )
+        return self
+
+
+class AcquisitionConfig(Section):
+    """How the series is recorded, and what goes wrong while it is; ranges are drawn once per particle."""
+
+    tilt_min_deg: float = Field(-65.0, ge=-90, le=90, description="first tilt, degrees")
+    tilt_max_deg: float = Field(65.0, ge=-90, le=90, description="last tilt, degrees")
+    n_tilts: int = Field(21, ge=2, le=1000, description="images, equally spaced in angle")
+    dose_e_per_A2: Range | None = Field(
+        (1e4, 1e4), description="incident electrons per Å² and image (log-uniform); null: no noise"
+    )
+    tilt_error_rms_deg: Annotated[Range, Within(0, 5)] = Field(
+        (0.0, 0.0), description="unknown rotation about each axis, rms, °"
+    )
+    shift_error_rms_A: Annotated[Range, Within(0, 5)] = Field(
+        (0.0, 0.0), description="unknown shift along x and y, rms, Å"
+    )
+    defocus_rms_A: Annotated[Range, Within(0, 50)] = Field(
+        (0.0, 0.0), description="unknown change of the defocus from image to image, rms, Å (normal)"
+    )
+    gain_rms: Annotated[Range, Within(0, 0.5)] = Field(
+        (0.0, 0.0), description="relative change of brightness from image to image, rms"
+    )
+    background: Range = Field(
+        (0.0, 0.0), description="uniform background as a fraction of the brightest pixel"
+    )
+
+    @model_validator(mode="after")
+    def _tilts_ascend(self) -> AcquisitionConfig:
+        if self.tilt_max_deg <= self.tilt_min_deg:
+            raise ValueError(
+                f"tilt_max_deg is {self.tilt_max_deg:g}, not above tilt_min_deg {self.tilt_min_deg:g}"
+            )
+        if self.dose_e_per_A2 is not None and self.dose_e_per_A2[0] <= 0:
+            raise ValueError(
+                f"dose_e_per_A2 starts at {self.dose_e_per_A2[0]:g}; "
+                f"allowed is more than 0, or null (no noise)"
+            )
+        return self

@@ -1,0 +1,141 @@
+"""The specimens that a recipe may ask for, one section for each kind."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from picotome.configs.fields import Range, Section, Symbol
+
+_COMPOSITION_TOLERANCE = 1e-3
+
+
+class DisorderConfig(Section):
+    """What moves atoms off their lattice sites, beyond relaxation."""
+
+    strain_rms: float = Field(0.01, ge=0, le=0.2, description="rms of the smooth strain field's components")
+    strain_length_A: float = Field(10.0, gt=1.0, description="correlation length of the strain field, Å")
+    displacement_rms_A: float = Field(
+        0.05, ge=0, le=0.5, description="static displacement of each atom, rms per axis, Å (normal)"
+    )
+    displacement_half_width_A: float = Field(
+        0.0, ge=0, le=1.0, description="static displacement, uniform within ± this per axis, Å"
+    )
+
+
+class _Particle(Section):
+    diameter_A: Range = Field((16.0, 20.0), description="diameter of the sphere of equal volume, Å")
+    facet_jitter: float = Field(
+        0.08, ge=0, le=0.5, description="relative rms change of each facet's distance from the centre"
+    )
+    disorder: DisorderConfig = DisorderConfig()
+    rotate: bool = Field(True, description="free random orientation")
+
+
+class WulffSpecimen(_Particle):
+    """An f.c.c. particle of one element cut by a jittered Wulff construction."""
+
+    kind: Literal["wulff"]
+    element: Symbol = "Pt"
+    lattice_A: float | None = Field(
+        None, gt=2, lt=8, description="cubic lattice parameter, Å; default: ASE's"
+    )
+
+
+class CoreShellSpecimen(_Particle):
+    """A particle with a core of one f.c.c. element and a shell of another; misfit relaxed with EMT."""
+
+    kind: Literal["core_shell"]
+    core: Symbol = "Pd"
+    shell: Symbol = "Pt"
+    shell_thickness_A: Range = Field((2.5, 4.5), description="thickness of the shell, Å")
+    relax: bool = Field(True, description="relax the misfit with ASE's EMT (Al, Cu, Ag, Au, Ni, Pd, Pt)")
+
+    @model_validator(mode="after")
+    def _shell_leaves_a_core(self) -> CoreShellSpecimen:
+        if 2.0 * self.shell_thickness_A[1] >= self.diameter_A[0]:
+            raise ValueError(
+                f"shell_thickness_A reaches {self.shell_thickness_A[1]:g}, half of the smallest diameter_A "
+                f"{self.diameter_A[0]:g} or more; leave room for a core"
+            )
+        return self
+
+
+class BlobSpecimen(Section):
+    """A random connected union of spheres cut from an f.c.c. lattice: the shape of the published recipe."""
+
+    kind: Literal["blob"]
+    element: Symbol = "Pt"
+    lattice_A: float | None = Field(
+        None, gt=2, lt=8, description="cubic lattice parameter, Å; default: ASE's"
+    )
+    diameter_A: Range = Field((20.0, 40.0), description="diameter of the sphere of equal volume, Å")
+    n_spheres: int = Field(5, ge=1, le=100, description="spheres in the union")
+    disorder: DisorderConfig = DisorderConfig()
+    rotate: bool = Field(True, description="free random orientation")
+
+
+class AlloySpecimen(_Particle):
+    """An f.c.c. particle of several elements: random, ordered, with a skin or with short-range order."""
+
+    kind: Literal["alloy"]
+    composition: dict[Symbol, Annotated[float, Field(gt=0, le=1)]] = Field(
+        {"Pt": 0.5, "Ni": 0.5}, min_length=1, description="fraction of the atoms by element; sum 1"
+    )
+    order: Literal["random", "L1_0", "L1_2"] = Field(
+        "random", description="L1_0: planes of the two main elements in turn; L1_2: the second on the corners"
+    )
+    surface: Symbol | None = Field(
+        None, description="element of the outermost layer (a Pt skin); null: as the inside"
+    )
+    short_range_order: float | None = Field(
+        None,
+        ge=-0.3,
+        le=0.7,
+        description="Warren-Cowley α of nearest neighbours, two main elements (unlike: -); null: chance",
+    )
+    lattice_A: float | None = Field(
+        None, gt=2, lt=8, description="cubic lattice parameter, Å; default: Vegard's law with ASE's"
+    )
+    relax: bool = Field(False, description="relax with ASE's EMT (Al, Cu, Ag, Au, Ni, Pd, Pt)")
+
+    @model_validator(mode="after")
+    def _elements_fit(self) -> AlloySpecimen:
+        total = sum(self.composition.values())
+        if abs(total - 1.0) > _COMPOSITION_TOLERANCE:
+            raise ValueError(
+                f"composition adds up to {total:g}; allowed is 1: these are fractions of the atoms"
+            )
+        if self.surface is not None and self.surface not in self.composition:
+            raise ValueError(
+                f"surface is {self.surface}; allowed is an element of the composition: "
+                f"{', '.join(self.composition)}"
+            )
+        wanted = [
+            key
+            for key, is_set in (
+                ("order", self.order != "random"),
+                ("short_range_order", self.short_range_order is not None),
+            )
+            if is_set
+        ]
+        if wanted and len(self.composition) == 1:
+            raise ValueError(f"{wanted[0]} is set for one element; give composition two or more")
+        if len(wanted) == 2:
+            raise ValueError(f"short_range_order is set with order {self.order}; allowed is order random")
+        return self
+
+
+class FileSpecimen(Section):
+    """Any structure that ASE reads; centred in the box."""
+
+    kind: Literal["file"]
+    path: str = Field(description="file that ASE reads (xyz, cif, POSCAR, …)")
+    rotate: bool = Field(False, description="free random orientation")
+
+
+SpecimenConfig = Annotated[
+    WulffSpecimen | CoreShellSpecimen | BlobSpecimen | AlloySpecimen | FileSpecimen,
+    Field(discriminator="kind"),
+]
