@@ -6,34 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from picotome.configs.fields import Range, Section, Symbol
+from picotome.configs.fields import Range, Symbol
+from picotome.configs.specimen_parts import DisorderConfig as DisorderConfig
+from picotome.configs.specimen_parts import ParticleSection, SpecimenSection
 
 _COMPOSITION_TOLERANCE = 1e-3
 
 
-class DisorderConfig(Section):
-    """What moves atoms off their lattice sites, beyond relaxation."""
-
-    strain_rms: float = Field(0.01, ge=0, le=0.2, description="rms of the smooth strain field's components")
-    strain_length_A: float = Field(10.0, gt=1.0, description="correlation length of the strain field, Å")
-    displacement_rms_A: float = Field(
-        0.05, ge=0, le=0.5, description="static displacement of each atom, rms per axis, Å (normal)"
-    )
-    displacement_half_width_A: float = Field(
-        0.0, ge=0, le=1.0, description="static displacement, uniform within ± this per axis, Å"
-    )
-
-
-class _Particle(Section):
-    diameter_A: Range = Field((16.0, 20.0), description="diameter of the sphere of equal volume, Å")
-    facet_jitter: float = Field(
-        0.08, ge=0, le=0.5, description="relative rms change of each facet's distance from the centre"
-    )
-    disorder: DisorderConfig = DisorderConfig()
-    rotate: bool = Field(True, description="free random orientation")
-
-
-class WulffSpecimen(_Particle):
+class WulffSpecimen(ParticleSection):
     """An f.c.c. particle of one element cut by a jittered Wulff construction."""
 
     kind: Literal["wulff"]
@@ -43,7 +23,7 @@ class WulffSpecimen(_Particle):
     )
 
 
-class CoreShellSpecimen(_Particle):
+class CoreShellSpecimen(ParticleSection):
     """A particle with a core of one f.c.c. element and a shell of another; misfit relaxed with EMT."""
 
     kind: Literal["core_shell"]
@@ -62,7 +42,7 @@ class CoreShellSpecimen(_Particle):
         return self
 
 
-class BlobSpecimen(Section):
+class BlobSpecimen(SpecimenSection):
     """A random connected union of spheres cut from an f.c.c. lattice: the shape of the published recipe."""
 
     kind: Literal["blob"]
@@ -76,7 +56,7 @@ class BlobSpecimen(Section):
     rotate: bool = Field(True, description="free random orientation")
 
 
-class AlloySpecimen(_Particle):
+class AlloySpecimen(ParticleSection):
     """An f.c.c. particle of several elements: random, ordered, with a skin or with short-range order."""
 
     kind: Literal["alloy"]
@@ -127,7 +107,7 @@ class AlloySpecimen(_Particle):
         return self
 
 
-class FileSpecimen(Section):
+class FileSpecimen(SpecimenSection):
     """Any structure that ASE reads; centred in the box."""
 
     kind: Literal["file"]

@@ -25,6 +25,13 @@ MIN_COORDINATION = 3
 MIN_ATOMS = 13
 
 
+def atomic_number(symbol: str) -> int:
+    """Atomic number of a chemical symbol."""
+    from ase.data import atomic_numbers
+
+    return int(atomic_numbers[symbol])
+
+
 def fcc_lattice_A(element: str, *, lattice_A: float | None, key: str) -> float:
     """Cubic lattice parameter in Å: the one asked for, else the experimental one of ASE's table.
 
