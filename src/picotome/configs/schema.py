@@ -37,6 +37,14 @@ class IdealConfig(Section):
     peak_sigma_A: float = Field(0.45, gt=0.1, le=2, description="sigma of each peak, Å (0.45: B = 4 Å²)")
 
 
+class StorageConfig(Section):
+    """How the tomograms of a dataset are kept."""
+
+    precision: Literal["float32", "float16"] = Field(
+        "float32", description="of stored volumes; float16: half the size, voxels off by 0.05 % at most"
+    )
+
+
 class TrainingSetConfig(Section):
     """The particles that the network learns from; split by particle, never by patch."""
 
@@ -130,6 +138,7 @@ class Recipe(Section):
     acquisition: AcquisitionConfig = AcquisitionConfig()
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     ideal: IdealConfig = IdealConfig()
+    storage: StorageConfig = StorageConfig()
     training_set: TrainingSetConfig = TrainingSetConfig()
     engine: EngineName = Field("prism", description="engine of the held-out specimens")
     specimens: tuple[SpecimenConfig, ...] = Field(

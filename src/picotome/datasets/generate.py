@@ -36,7 +36,7 @@ _THREAD_KNOBS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "
 ONE_THREAD = dict.fromkeys(_THREAD_KNOBS, "1")
 
 # The sections of a recipe that its pairs depend on, beside the specimens themselves.
-DATA_SECTIONS = ("seed", "volume", "optics", "acquisition", "reconstruction", "ideal")
+DATA_SECTIONS = ("seed", "volume", "optics", "acquisition", "reconstruction", "ideal", "storage")
 
 Task = tuple[Split, int]
 

@@ -12,7 +12,7 @@ from picotome.configs.imaging import AcquisitionConfig, EngineName
 from picotome.configs.schema import Recipe
 from picotome.configs.specimens import SpecimenConfig
 from picotome.datasets.identity import identity, knobs, versions
-from picotome.datasets.store import FORMAT_VERSION, write_pair
+from picotome.datasets.store import IDENTITY_FORMAT, write_pair
 from picotome.recon.alignment import common_move
 from picotome.recon.solvers import reconstruct
 from picotome.records import Pair, Specimen
@@ -131,8 +131,10 @@ def pair_identity(recipe: Recipe, split: Split, index: int) -> str:
         "reconstruction": knobs(recipe.reconstruction),
         "ideal": knobs(recipe.ideal),
         "versions": versions(("picotome", *_JUDGES)),
-        "format": FORMAT_VERSION,
+        "format": IDENTITY_FORMAT,
     }
+    if knobs(recipe.storage):
+        determines["storage"] = knobs(recipe.storage)
     if config.kind == "file" and Path(config.path).expanduser().is_file():
         determines["file"] = hashlib.sha256(Path(config.path).expanduser().read_bytes()).hexdigest()
     return identity(determines)
@@ -164,5 +166,7 @@ def write_particle(
         "engine": pair.series.engine,
         "versions": versions(("picotome", *_JUDGES)),
     }
-    checksum = write_pair(pair_path(folder, split, index), pair, provenance=provenance)
+    checksum = write_pair(
+        pair_path(folder, split, index), pair, provenance=provenance, precision=recipe.storage.precision
+    )
     return checksum, len(pair.specimen.positions_A)

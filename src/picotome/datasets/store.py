@@ -1,8 +1,9 @@
 """HDF5 files of records: written whole or not at all, checked when read.
 
 A file of picotome holds any of the records in named groups (``specimen``, ``series``, ``degraded``, …),
-each with the attribute ``record`` that names its class, and the provenance in root attributes. The layout is
-documented in docs/file-format.md; ``h5py`` alone reads it.
+each with the attribute ``record`` that names its class, and the provenance in root attributes. NeXus classes,
+axes and units are added by `picotome.datasets.nexus`. The layout is documented in docs/file-format.md;
+``h5py`` alone reads it.
 """
 
 from __future__ import annotations
@@ -11,26 +12,41 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
 
+from picotome.datasets.nexus import ENTRY, describe
 from picotome.datasets.safe_write import safe_write
 from picotome.recon.normalise import tomogram_scale
 from picotome.records import ImageFit, Pair, Specimen, TiltSeries, Tomogram, Trace
 
 FORMAT = "picotome"
-FORMAT_VERSION = 1
+# 2 added NeXus attributes, axis arrays and volumes of float16; files of version 1 read as ever.
+FORMAT_VERSION = 2
+IDENTITY_FORMAT = 1
+"""Oldest version whose files hold the same numbers: a finished file of it is not made anew."""
 
+Precision = Literal["float32", "float16"]
 Record = Specimen | TiltSeries | Tomogram | Trace | ImageFit
 _CLASSES: dict[str, type[Record]] = {c.__name__: c for c in (Specimen, TiltSeries, Tomogram, Trace, ImageFit)}
 _CHUNK_VOXELS = 32
+# Brightest voxels of a float16 volume lie below this, half of the largest float16.
+_FLOAT16_RANGE = 2.0**15
+FACTOR = "volume_scaling_factor"
+"""Dataset beside a volume of float16, by NeXus: what its values are multiplied by."""
 
 
-def write_records(path: Path, records: Mapping[str, Record], *, provenance: Mapping[str, Any]) -> str:
+def write_records(
+    path: Path,
+    records: Mapping[str, Record],
+    *,
+    provenance: Mapping[str, Any],
+    precision: Precision = "float32",
+) -> str:
     """Write records to one HDF5 file under a temporary name, then rename it into place.
 
     Parameters
@@ -41,6 +57,9 @@ def write_records(path: Path, records: Mapping[str, Record], *, provenance: Mapp
         Group name to record.
     provenance
         JSON-able mapping, stored as root attributes (nested values as JSON text).
+    precision
+        Of the volumes. ``float16`` halves the file and rounds each voxel to 11 bits: by at most 1 / 2048 of
+        its value, or 2e-12 of the brightest voxel where that is more.
 
     Returns
     -------
@@ -54,16 +73,19 @@ def write_records(path: Path, records: Mapping[str, Record], *, provenance: Mapp
             plain = isinstance(value, str | int | float)
             file.attrs[key] = value if plain else json.dumps(value, sort_keys=True)
         for name, record in records.items():
-            _write_record(file.create_group(name), record)
+            _write_record(file.create_group(name), record, precision)
+        describe(file, records)
         checksum = _checksum(file)
         file.attrs["sha256"] = checksum
     return checksum
 
 
-def write_pair(path: Path, pair: Pair, *, provenance: Mapping[str, Any]) -> str:
+def write_pair(
+    path: Path, pair: Pair, *, provenance: Mapping[str, Any], precision: Precision = "float32"
+) -> str:
     """Write one particle of a dataset; see `write_records`."""
     records: dict[str, Record] = {f.name: getattr(pair, f.name) for f in fields(pair)}
-    return write_records(path, records, provenance=provenance)
+    return write_records(path, records, provenance=provenance, precision=precision)
 
 
 def read_records(path: Path) -> dict[str, Record]:
@@ -78,7 +100,7 @@ def read_records(path: Path) -> dict[str, Record]:
     """
     with open_checked(path) as file:
         _verify_checksum(file, path)
-        return {name: _read_record(group) for name, group in file.items()}
+        return {name: read_group(group) for name, group in file.items() if name != ENTRY}
 
 
 def read_pair(path: Path) -> Pair:
@@ -146,8 +168,38 @@ def _check_format(file: Any, path: Path) -> None:
         )
 
 
-def _write_record(group: Any, record: Record) -> None:
+def read_box(group: Any, box: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+    """Read a part of a tomogram's volume from its open group: float32, whatever it is stored in."""
+    return _in_float32(group["volume"][box], group)
+
+
+def _in_float32(stored: np.ndarray[Any, Any], group: Any) -> np.ndarray[Any, Any]:
+    if stored.dtype != np.float16:
+        return stored
+    return stored.astype(np.float32) * np.float32(group[FACTOR][()])
+
+
+def _rounded(volume: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], float]:
+    """Round a volume to float16 times a power of two, which costs no digit and no voxel its range."""
+    largest = float(np.abs(volume).max(initial=0.0))
+    factor = 2.0 ** np.ceil(np.log2(largest / _FLOAT16_RANGE)) if largest > 0.0 else 1.0
+    return (volume / np.float32(factor)).astype(np.float16), float(factor)
+
+
+def _write_record(group: Any, record: Record, precision: Precision) -> None:
     group.attrs["record"] = type(record).__name__
+    if isinstance(record, Tomogram) and precision == "float16":
+        stored, factor = _rounded(record.volume)
+        group.create_dataset(FACTOR, data=np.float32(factor), track_times=False)
+        _write_fields(group, replace(record, volume=stored))
+        record = replace(record, volume=_in_float32(stored, group))
+    else:
+        _write_fields(group, record)
+    if isinstance(record, Tomogram) and record.kind == "degraded":
+        group.attrs["scale"] = tomogram_scale(record.volume)
+
+
+def _write_fields(group: Any, record: Record) -> None:
     for item in fields(record):
         value = getattr(record, item.name)
         if isinstance(value, np.ndarray):
@@ -158,8 +210,6 @@ def _write_record(group: Any, record: Record) -> None:
                 _write_array(branch, key, np.asarray(array))
         elif value is not None:
             group.attrs[item.name] = value
-    if isinstance(record, Tomogram) and record.kind == "degraded":
-        group.attrs["scale"] = tomogram_scale(record.volume)
 
 
 def _write_array(group: Any, name: str, array: np.ndarray[Any, Any]) -> None:
@@ -179,7 +229,8 @@ def _write_array(group: Any, name: str, array: np.ndarray[Any, Any]) -> None:
     )
 
 
-def _read_record(group: Any) -> Record:
+def read_group(group: Any) -> Record:
+    """Read the record in an open group; ValueError where it is none, or not whole."""
     name = group.attrs.get("record")
     if name not in _CLASSES:
         raise ValueError(
@@ -192,6 +243,8 @@ def _read_record(group: Any) -> Record:
             node = group[item.name]
             is_array = isinstance(node, h5py.Dataset)
             values[item.name] = node[()] if is_array else {key: node[key][()] for key in node}
+            if item.name == "volume":
+                values[item.name] = _in_float32(values[item.name], group)
         elif item.name in group.attrs:
             value = group.attrs[item.name]
             values[item.name] = value.item() if isinstance(value, np.generic) else value
@@ -220,7 +273,7 @@ def _checksum(file: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
 
 
 def _verify_checksum(file: Any, path: Path) -> None:

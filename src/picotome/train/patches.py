@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from picotome.datasets.store import open_checked
+from picotome.datasets.store import open_checked, read_box
 from picotome.rng import stream
 
 
@@ -66,7 +66,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         with open_checked(self.files[item % len(self.files)]) as file:
             scale = float(file["degraded"].attrs["scale"])
             box = self._random_box(file["degraded/volume"].shape, rng)
-            degraded, ideal = file["degraded/volume"][box], file["ideal/volume"][box]
+            degraded, ideal = (read_box(file[name], box) for name in ("degraded", "ideal"))
         flips = [axis for axis in self.flip_axes if rng.random() < 0.5]
         return _tensor(degraded / scale, flips), _tensor(ideal / scale, flips)
 
