@@ -16,7 +16,7 @@ from picotome.configs.schema import Recipe
 from picotome.datasets.generate import DATA_SECTIONS, generate, refuse_another_recipe
 from picotome.datasets.identity import versions
 from picotome.datasets.manifest import Entry
-from picotome.datasets.pairs import SPLITS, elements_of
+from picotome.datasets.pairs import SPLITS, elements_of, particle_plan
 from picotome.datasets.safe_write import write_text
 from picotome.datasets.store import read_pair, read_provenance, write_records
 from picotome.progress import Track, silent
@@ -179,7 +179,7 @@ def judge(file: Path, recipe: Recipe, *, model: Path, out: Path) -> HeldOut:
         stage: score_trace(trace, pair.specimen, config=recipe.scoring) for stage, trace in traces.items()
     }
     index = int(read_provenance(file)["index"])
-    config = recipe.specimens[index % len(recipe.specimens)]
+    config, _, _ = particle_plan(recipe, "held_out", index)
     name = f"{config.kind}_{index:03d}"
     write_records(
         out / f"{name}.h5",

@@ -1,3 +1,4 @@
+import pickle
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,58 @@ def test_the_reference_is_true():
 @pytest.mark.parametrize("text", ["1e4", "10000", "1.0e4", "[1e4, 1.0e+4]"])
 def test_a_dose_is_written_as_people_write_it(text):
     assert load_recipe("smoke", [f"acquisition.dose_e_per_A2={text}"]).acquisition.dose_e_per_A2 == (1e4, 1e4)
+
+
+def test_a_range_may_state_its_law_and_keeps_it():
+    recipe = load_recipe("smoke", ["specimens=[{kind: wulff, diameter_A: {normal: [9, 11]}}]"])
+    again = parse_recipe(yaml.safe_load(recipe_to_yaml(recipe)), "text")
+    assert again == recipe
+    assert recipe.specimens[0].diameter_A.law == "normal"
+    # Laws differ where the numbers do not.
+    assert recipe != load_recipe("smoke", ["specimens=[{kind: wulff, diameter_A: {log: [9, 11]}}]"])
+    assert pickle.loads(pickle.dumps(recipe)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("{lag: [1, 2]}", ["diameter_A", "uniform, log, normal", "lag"]),
+        ("{log: [0, 2]}", ["diameter_A", "above 0"]),
+        ("{log: [3, 2]}", ["diameter_A", "low, high"]),
+        ("{normal: [9, 99]}", ["diameter_A", "99", "box"]),
+    ],
+)
+def test_bad_laws_are_named(value, words):
+    with pytest.raises(ValueError) as caught:
+        load_recipe("smoke", [f"specimens=[{{kind: wulff, diameter_A: {value}}}]"])
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_list_of_names_is_one_entry_for_each():
+    text = "[{kind: alloy, order: [L1_0, L1_2], surface: [Pt, Ni], diameter_A: 10, weight: 2}, {kind: wulff}]"
+    recipe = load_recipe("quickstart", [f"specimens={text}"])
+    made = [(s.kind, s.weight) for s in recipe.specimens]
+    assert made == [("alloy", 0.5)] * 4 + [("wulff", 1.0)]
+    assert {(s.order, s.surface) for s in recipe.specimens[:4]} == {
+        (order, surface) for order in ("L1_0", "L1_2") for surface in ("Pt", "Ni")
+    }
+    with pytest.raises(ValueError, match="'Xx'"):
+        load_recipe("quickstart", ["specimens=[{kind: wulff, element: [Pt, Xx]}]"])
+
+
+@pytest.mark.parametrize(
+    ("modifier", "words"),
+    [
+        ("{kind: bend}", ["modifiers", "'bend'", "strain_gradient"]),
+        ("{kind: strain, xx: 0.5}", ["xx", "0.5", "-0.2 to 0.2"]),
+        ("{kind: vacancies, fraction: 2}", ["fraction", "2", "0 to 0.5"]),
+        ("{kind: static_disorder}", ["static_disorder", "rms_A"]),
+        ("{kind: adatoms, element: Xx}", ["element", "'Xx'"]),
+    ],
+)
+def test_bad_modifiers_are_named(modifier, words):
+    with pytest.raises(ValueError) as caught:
+        load_recipe("quickstart", [f"specimens=[{{kind: wulff, modifiers: [{modifier}]}}]"])
+    for word in words:
+        assert word in str(caught.value)

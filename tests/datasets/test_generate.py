@@ -164,3 +164,19 @@ def test_a_damaged_manifest_says_what_to_do(tmp_path):
     (tmp_path / "manifest.json").write_text('{"particles": [{"no": 1}]}')
     with pytest.raises(ValueError, match="picotome generate"):
         read_manifest(tmp_path)
+
+
+def test_weights_share_the_particles_out(tiny_recipe):
+    def kinds(weights, n):
+        specimens = tuple(
+            s.model_copy(update={"weight": w}) for s, w in zip(tiny_recipe.specimens, weights, strict=True)
+        )
+        recipe = tiny_recipe.model_copy(update={"specimens": specimens})
+        return [particle_plan(recipe, "held_out", index)[0].kind for index in range(n)]
+
+    first, second = (s.kind for s in tiny_recipe.specimens)
+    assert kinds((2.0, 2.0), 4) == [first, second, first, second]
+    drawn = kinds((3.0, 1.0), 400)
+    # Binomial: 300 ± 8.7.
+    assert 265 < drawn.count(first) < 335
+    assert drawn == kinds((3.0, 1.0), 400)

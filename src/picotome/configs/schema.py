@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from picotome.configs.fields import Range, Section, Symbol, Within
 from picotome.configs.imaging import AcquisitionConfig, EngineName, OpticsConfig, VolumeConfig
-from picotome.configs.specimens import CoreShellSpecimen, SpecimenConfig, WulffSpecimen
+from picotome.configs.specimens import CoreShellSpecimen, SpecimenConfigs, WulffSpecimen
 
 SolverName = Literal["sirt", "wbp"]
 GeometryName = Literal["tilt", "turns", "shifts", "defocus"]
@@ -56,10 +56,10 @@ class TrainingSetConfig(Section):
         ge=0,
         description="this many of the particles to learn from, the first ones, are imaged by PRISM instead",
     )
-    specimens: tuple[SpecimenConfig, ...] = Field(
+    specimens: SpecimenConfigs = Field(
         (WulffSpecimen(kind="wulff"), CoreShellSpecimen(kind="core_shell")),
         min_length=1,
-        description="specimen kinds, taken in turn",
+        description="kinds of specimen, taken in turn, or at random where their weights differ",
     )
     acquisition: AcquisitionConfig | None = Field(None, description="default: as for the held-out specimens")
     tilt_max_deg: Annotated[Range, Within(10, 90)] | None = Field(
@@ -141,7 +141,7 @@ class Recipe(Section):
     storage: StorageConfig = StorageConfig()
     training_set: TrainingSetConfig = TrainingSetConfig()
     engine: EngineName = Field("prism", description="engine of the held-out specimens")
-    specimens: tuple[SpecimenConfig, ...] = Field(
+    specimens: SpecimenConfigs = Field(
         (WulffSpecimen(kind="wulff"), CoreShellSpecimen(kind="core_shell")),
         min_length=1,
         description="held-out specimens, never trained on",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from picotome.configs.fields import Range, Section
+from picotome.configs.modifiers import ModifierConfig
 
 
 class DisorderConfig(Section):
@@ -22,6 +23,11 @@ class DisorderConfig(Section):
 
 class SpecimenSection(Section):
     """What every kind of specimen has."""
+
+    weight: float = Field(
+        1.0, gt=0, description="share of the particles that are of this entry; all alike: taken in turn"
+    )
+    modifiers: tuple[ModifierConfig, ...] = Field((), description="what is done to it, in this order")
 
 
 class CrystalSection(SpecimenSection):

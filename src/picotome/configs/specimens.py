@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from picotome.configs.choices import each_choice
 from picotome.configs.fields import Range, Symbol
 from picotome.configs.specimen_parts import DisorderConfig as DisorderConfig
 from picotome.configs.specimen_parts import ParticleSection, SpecimenSection
@@ -118,4 +120,10 @@ class FileSpecimen(SpecimenSection):
 SpecimenConfig = Annotated[
     WulffSpecimen | CoreShellSpecimen | BlobSpecimen | AlloySpecimen | FileSpecimen,
     Field(discriminator="kind"),
+]
+
+# A list of entries, where a list of names stands for one entry each.
+SpecimenConfigs = Annotated[
+    tuple[SpecimenConfig, ...],
+    BeforeValidator(partial(each_choice, kinds=get_args(get_args(SpecimenConfig)[0]))),
 ]

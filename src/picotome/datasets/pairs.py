@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -47,7 +47,7 @@ def particle_plan(
 ) -> tuple[SpecimenConfig, EngineName, AcquisitionConfig]:
     """Which specimen kind, engine and acquisition one particle of a split gets."""
     if split == "held_out":
-        return recipe.specimens[index % len(recipe.specimens)], recipe.engine, recipe.acquisition
+        return _kind(recipe, recipe.specimens, split, index), recipe.engine, recipe.acquisition
     chosen = recipe.training_set
     # The slow ones are the first, so that workers which take particles in turn do not end waiting for one.
     engine: EngineName = "prism" if split == "train" and index < chosen.n_prism else chosen.engine
@@ -55,7 +55,16 @@ def particle_plan(
     if chosen.tilt_max_deg is not None:
         rng = stream(recipe.seed, _FIRST_STREAM[split] + index, "wedge")
         acquisition = _with_wedge(acquisition, tilt_max_deg=float(rng.uniform(*chosen.tilt_max_deg)))
-    return chosen.specimens[index % len(chosen.specimens)], engine, acquisition
+    return _kind(recipe, chosen.specimens, split, index), engine, acquisition
+
+
+def _kind(recipe: Recipe, specimens: Sequence[SpecimenConfig], split: Split, index: int) -> SpecimenConfig:
+    """Take the entries of a list in turn, or, where their weights differ, draw one by them."""
+    weights = [specimen.weight for specimen in specimens]
+    if min(weights) == max(weights):
+        return specimens[index % len(specimens)]
+    rng = stream(recipe.seed, _FIRST_STREAM[split] + index, "kind")
+    return specimens[int(rng.choice(len(weights), p=[weight / sum(weights) for weight in weights]))]
 
 
 def _with_wedge(acquisition: AcquisitionConfig, *, tilt_max_deg: float) -> AcquisitionConfig:

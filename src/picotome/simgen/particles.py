@@ -18,6 +18,8 @@ from picotome.records import Specimen
 from picotome.simgen.alloy import build_alloy
 from picotome.simgen.blob import build_blob
 from picotome.simgen.core_shell import build_core_shell
+from picotome.simgen.drawing import settle
+from picotome.simgen.modifiers import IN_BOX_AXES, IN_OWN_AXES, apply_modifiers
 from picotome.simgen.structure_file import read_structure as read_structure
 from picotome.simgen.wulff import build_wulff
 
@@ -73,10 +75,16 @@ BUILDERS: Mapping[str, Builder] = {
 
 
 def _place(config: SpecimenConfig, *, volume: VolumeConfig, rng: np.random.Generator) -> Specimen:
-    """Build, turn, centre and shift a specimen; refuse one whose atoms coincide."""
+    """Build, change, turn, centre and shift a specimen; refuse one whose atoms coincide."""
+    # Children of the stream: what they draw leaves the particle's own numbers as they were.
+    of_laws, of_modifiers = rng.spawn(2)
+    config = settle(config, rng=of_laws)
+    streams = of_modifiers.spawn(len(config.modifiers))
     specimen = BUILDERS[config.kind](config, rng=rng)
+    specimen = apply_modifiers(specimen, config.modifiers, among=IN_OWN_AXES, streams=streams)
     if config.rotate:
         specimen = _rotated(specimen, rotation=_random_rotation(rng))
+    specimen = apply_modifiers(specimen, config.modifiers, among=IN_BOX_AXES, streams=streams)
     positions = specimen.positions_A
     positions = positions - (positions.min(axis=0) + positions.max(axis=0)) / 2.0
     if not isinstance(config, FileSpecimen):
