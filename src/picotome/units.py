@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 PM_PER_A = 100.0
+# e/Å² -> C/m²: the elementary charge in 1e-20 C.
+C_PER_M2_PER_E_PER_A2 = 16.02176634
 
 # CODATA 2018
 _PLANCK_EV_S = 4.135667696e-15

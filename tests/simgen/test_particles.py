@@ -20,10 +20,16 @@ from scipy.spatial import cKDTree
 from picotome.configs.imaging import VolumeConfig
 from picotome.configs.specimens import (
     AlloySpecimen,
+    AmorphousSpecimen,
     BlobSpecimen,
     CoreShellSpecimen,
+    DecahedronSpecimen,
     DisorderConfig,
+    DumbbellSpecimen,
     FileSpecimen,
+    IcosahedronSpecimen,
+    LayeredSpecimen,
+    PerovskiteSpecimen,
     SpecimenConfig,
     WulffSpecimen,
 )
@@ -37,6 +43,16 @@ VOLUME = VolumeConfig(n_voxels=96, voxel_size_A=0.4)
 NEAREST_A = 3.92 / np.sqrt(2.0)
 CALM = DisorderConfig(strain_rms=0.0, displacement_rms_A=0.0)
 ConfigOf = Callable[[str], SpecimenConfig]
+ELEMENTS = {
+    "core_shell": {46, 78},
+    "alloy": {28, 78},
+    "decahedron": {79},
+    "icosahedron": {79},
+    "perovskite": {8, 22, 56},
+    "layered": {8, 17, 24},
+}
+# The shortest distance in the bulk where it is not that of Pt: Ti-O, Cr-O, and what was asked of the glass.
+NEAREST_OF_A = {"perovskite": 2.003, "layered": 1.99, "amorphous": 2.0 / 0.7}
 
 
 @pytest.fixture
@@ -49,6 +65,12 @@ def config_of(tmp_path: Path) -> ConfigOf:
         "blob": BlobSpecimen(kind="blob", diameter_A=21.0),
         "alloy": AlloySpecimen(kind="alloy", diameter_A=18.0, lattice_A=3.92),
         "file": FileSpecimen(kind="file", path=str(path), rotate=True),
+        "decahedron": DecahedronSpecimen(kind="decahedron", diameter_A=18.0),
+        "icosahedron": IcosahedronSpecimen(kind="icosahedron", diameter_A=18.0),
+        "dumbbell": DumbbellSpecimen(kind="dumbbell", diameter_A=14.0),
+        "perovskite": PerovskiteSpecimen(kind="perovskite", diameter_A=20.0),
+        "amorphous": AmorphousSpecimen(kind="amorphous", diameter_A=18.0),
+        "layered": LayeredSpecimen(kind="layered", width_A=20.0),
     }
     return configs.__getitem__
 
@@ -86,12 +108,12 @@ def test_every_specimen_is_well_formed_and_in_place(kind: str, seed: int, config
     n = len(specimen.positions_A)
     assert specimen.positions_A.shape == (n, 3) and specimen.positions_A.dtype == np.float64
     assert specimen.atomic_numbers.shape == (n,) and specimen.atomic_numbers.dtype == np.int64
-    assert set(specimen.atomic_numbers) == {"core_shell": {46, 78}, "alloy": {28, 78}}.get(kind, {78})
+    assert set(specimen.atomic_numbers) == ELEMENTS.get(kind, {78})
     assert all(len(values) == n for values in specimen.truth.values())
     middle = (specimen.positions_A.min(axis=0) + specimen.positions_A.max(axis=0)) / 2
     assert np.abs(middle).max() <= (1e-9 if kind == "file" else VOLUME.voxel_size_A / 2)
     nearest = cKDTree(specimen.positions_A).query(specimen.positions_A, k=2)[0][:, 1]
-    assert nearest.min() > 0.7 * NEAREST_A
+    assert nearest.min() > 0.7 * NEAREST_OF_A.get(kind, NEAREST_A)
 
 
 @pytest.mark.parametrize("kind", ["wulff", "core_shell", "blob", "alloy"])

@@ -8,6 +8,8 @@ from typing import Annotated, Literal, get_args
 from pydantic import BeforeValidator, Field, model_validator
 
 from picotome.configs.choices import each_choice
+from picotome.configs.clusters import DecahedronSpecimen, DumbbellSpecimen, IcosahedronSpecimen
+from picotome.configs.compounds import AmorphousSpecimen, LayeredSpecimen, PerovskiteSpecimen
 from picotome.configs.fields import Range, Symbol
 from picotome.configs.specimen_parts import DisorderConfig as DisorderConfig
 from picotome.configs.specimen_parts import ParticleSection, SpecimenSection
@@ -118,7 +120,17 @@ class FileSpecimen(SpecimenSection):
 
 
 SpecimenConfig = Annotated[
-    WulffSpecimen | CoreShellSpecimen | BlobSpecimen | AlloySpecimen | FileSpecimen,
+    WulffSpecimen
+    | DecahedronSpecimen
+    | IcosahedronSpecimen
+    | BlobSpecimen
+    | CoreShellSpecimen
+    | AlloySpecimen
+    | DumbbellSpecimen
+    | PerovskiteSpecimen
+    | AmorphousSpecimen
+    | LayeredSpecimen
+    | FileSpecimen,
     Field(discriminator="kind"),
 ]
 

@@ -265,9 +265,11 @@ def _small_specimen(config: SpecimenConfig, *, recipe: Recipe, volume: VolumeCon
     rng = stream(recipe.seed, number, "build")
     if isinstance(config, FileSpecimen):
         return _cut(build_specimen(config, volume=recipe.volume, rng=rng))
-    widest = min(config.diameter_A[1], _DIAMETER_A)
-    diameter_A = (min(config.diameter_A[0], widest), widest)
-    update: dict[str, Any] = {"diameter_A": diameter_A}
+    key = "width_A" if config.kind == "layered" else "diameter_A"
+    low, high = getattr(config, key)
+    widest = min(high, _DIAMETER_A)
+    diameter_A = (min(low, widest), widest)
+    update: dict[str, Any] = {key: diameter_A}
     if config.kind == "core_shell":
         update["shell_thickness_A"] = tuple(
             min(t, _THICKEST_SHELL * diameter_A[0]) for t in config.shell_thickness_A

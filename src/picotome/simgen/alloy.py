@@ -59,7 +59,7 @@ def build_alloy(config: AlloySpecimen, *, rng: np.random.Generator) -> Specimen:
     if config.relax:
         for symbol in composition:
             check_emt_elements(composition=symbol)
-    guess_A = config.lattice_A or _expected_lattice_A(composition)
+    guess_A = config.lattice_A or expected_lattice_A(composition)
     diameter_A = rng.uniform(*config.diameter_A)
     level = facet_level(facets(config.facet_jitter, rng=rng))
     sites = cut_crystal(level, diameter_A=diameter_A, lattice_A=guess_A, rng=rng)
@@ -186,7 +186,7 @@ def _with_short_range_order(
     return kinds, warren_cowley(kinds[index], among)
 
 
-def _expected_lattice_A(composition: Mapping[str, float]) -> float:
+def expected_lattice_A(composition: Mapping[str, float]) -> float:
     """Lattice parameter of the composition asked for, in Å."""
     foreign = [symbol for symbol in composition if tabulated_fcc_A(symbol) is None]
     share = sum(composition[symbol] for symbol in foreign)

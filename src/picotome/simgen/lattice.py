@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 Level = Callable[[NDArray[Any]], NDArray[Any]]
+SitesWithin = Callable[[float], NDArray[Any]]
 
 # Energy per area of a flat f.c.c. surface relative to {111} when every broken nearest-neighbour bond costs
 # the same; Mackenzie, Moore & Nicholas, J. Phys. Chem. Solids 23, 185 (1962),
@@ -131,6 +132,30 @@ def facet_depth_A(positions_A: NDArray[Any], *, inverse_facets: NDArray[Any], sc
 def cut(
     level: Level, *, n_atoms: int, lattice_A: float, radius_A: float, offset_A: NDArray[Any]
 ) -> NDArray[Any]:
+    """Cut an f.c.c. particle: `cut_sites` with a site at (3,) `offset_A`."""
+
+    def sites_within(reach_A: float) -> NDArray[Any]:
+        return fcc_sites(lattice_A, radius_A=reach_A, offset_A=offset_A)
+
+    return cut_sites(
+        level,
+        sites_within=sites_within,
+        n_atoms=n_atoms,
+        nearest_A=lattice_A / math.sqrt(2.0),
+        margin_A=lattice_A,
+        radius_A=radius_A,
+    )
+
+
+def cut_sites(
+    level: Level,
+    *,
+    sites_within: SitesWithin,
+    n_atoms: int,
+    nearest_A: float,
+    margin_A: float,
+    radius_A: float,
+) -> NDArray[Any]:
     """Cut a particle of about `n_atoms` atoms: the sites of lowest level that hold together.
 
     A layer that is not full is filled from its middle. Atoms with fewer than three neighbours and pieces
@@ -140,23 +165,27 @@ def cut(
     ----------
     level
         Takes (n, 3) positions in Å and gives (n,) numbers that grow outwards.
+    sites_within
+        Takes a radius in Å and gives all (n, 3) sites of the lattice in a ball around the origin.
+    nearest_A
+        Distance of nearest neighbours; those up to 1.2 times as far count as bound.
+    margin_A
+        A particle that comes nearer than this to the edge of the ball is cut again from a larger one.
     radius_A
         First guess of the radius of a ball that holds the particle.
-    offset_A
-        (3,) place of one lattice site.
 
     Returns
     -------
     (n, 3) sites in Å, innermost first.
     """
     while True:
-        sites = fcc_sites(lattice_A, radius_A=radius_A, offset_A=offset_A)
+        sites = sites_within(radius_A)
         # Rounding makes the sites of one facet plane equal, so that distance decides among them.
         order = np.lexsort((np.einsum("ij,ij->i", sites, sites), np.round(level(sites), 6)))
         sites = sites[order]
-        chosen = _hold_together(sites, n_atoms=n_atoms, nearest_A=lattice_A / math.sqrt(2.0))
+        chosen = _hold_together(sites, n_atoms=n_atoms, nearest_A=nearest_A)
         # A level set that comes near the edge of the ball may have been clipped by it.
-        if chosen is not None and np.linalg.norm(sites[chosen], axis=1).max() < radius_A - lattice_A:
+        if chosen is not None and np.linalg.norm(sites[chosen], axis=1).max() < radius_A - margin_A:
             kept: NDArray[Any] = sites[chosen]
             return kept
         radius_A *= 1.25

@@ -16,16 +16,24 @@ from picotome.configs.specimens import FileSpecimen, SpecimenConfig
 from picotome.geometry import half_extent_A
 from picotome.records import Specimen
 from picotome.simgen.alloy import build_alloy
+from picotome.simgen.amorphous import build_amorphous
 from picotome.simgen.blob import build_blob
+from picotome.simgen.clusters import build_decahedron, build_icosahedron
 from picotome.simgen.core_shell import build_core_shell
 from picotome.simgen.drawing import settle
+from picotome.simgen.dumbbell import build_dumbbell
+from picotome.simgen.layered import build_layered
 from picotome.simgen.modifiers import IN_BOX_AXES, IN_OWN_AXES, apply_modifiers
+from picotome.simgen.perovskite import build_perovskite
 from picotome.simgen.structure_file import read_structure as read_structure
 from picotome.simgen.wulff import build_wulff
 
 MARGIN_A = 1.0
 _CLOSEST_A = 0.5
 _MAX_DRAWS = 20
+# Fields of the truth that turn with the particle.
+_VECTORS = frozenset({"displacement_A", "off_centre_A", "polarisation_C_per_m2"})
+_TENSORS = frozenset({"strain", "misfit_strain"})
 
 
 class Builder(Protocol):
@@ -67,9 +75,15 @@ def build_specimen(config: SpecimenConfig, *, volume: VolumeConfig, rng: np.rand
 
 BUILDERS: Mapping[str, Builder] = {
     "wulff": build_wulff,
-    "core_shell": build_core_shell,
+    "decahedron": build_decahedron,
+    "icosahedron": build_icosahedron,
     "blob": build_blob,
+    "core_shell": build_core_shell,
     "alloy": build_alloy,
+    "dumbbell": build_dumbbell,
+    "perovskite": build_perovskite,
+    "amorphous": build_amorphous,
+    "layered": build_layered,
     "file": read_structure,
 }
 
@@ -102,12 +116,12 @@ def _random_rotation(rng: np.random.Generator) -> NDArray[Any]:
 
 
 def _rotated(specimen: Specimen, *, rotation: NDArray[Any]) -> Specimen:
-    """Turn positions, the vectors ``displacement_A`` and the tensors ``strain``."""
+    """Turn positions and those fields of the truth that are vectors or tensors."""
     truth = dict(specimen.truth)
-    if "displacement_A" in truth:
-        truth["displacement_A"] = truth["displacement_A"] @ rotation.T
-    if "strain" in truth:
-        truth["strain"] = rotation @ truth["strain"] @ rotation.T
+    for name in _VECTORS & truth.keys():
+        truth[name] = truth[name] @ rotation.T
+    for name in _TENSORS & truth.keys():
+        truth[name] = rotation @ truth[name] @ rotation.T
     return replace(specimen, positions_A=specimen.positions_A @ rotation.T, truth=truth)
 
 
