@@ -150,8 +150,7 @@ def test_patches_repeat_and_share_one_scale(tiny_recipe, tiny_dataset):
         for a, b in zip(first[item], second[item], strict=True):
             assert a.shape == (1, 32, 32, 32)
             torch.testing.assert_close(a, b, rtol=0, atol=0)
-    second.epoch = 1
-    assert not torch.equal(first[0][0], second[0][0])
+    assert not torch.equal(first[0][0], second[len(second)][0])
     assert patches(symmetric_wedge=False).flip_axes == (1,)
     with pytest.raises(ValueError, match="patch_voxels is 64"):
         patches(patch_voxels=64)[0]
@@ -162,6 +161,7 @@ def test_training_writes_what_it_says(trained, tiny_recipe):
     assert {"train_loss", "validation_loss", "rmsd_pm", "recall", "precision", "ospa_pm"} <= set(
         trained.history[0]
     )
+    assert all(0 < row["wait_fraction"] < 1 for row in trained.history)
     _, card = load_weights(trained.model)
     assert card.epoch == trained.best_epoch
     assert card.voxel_size_A == tiny_recipe.volume.voxel_size_A

@@ -90,6 +90,9 @@ class TrainingConfig(Section):
     n_epochs: int = Field(10, ge=1, le=100_000, description="passes over the training particles")
     patches_per_particle: int = Field(1, ge=1, le=1000, description="patches per particle and epoch")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="peak learning rate of Adam")
+    n_loader_workers: int | None = Field(
+        None, ge=0, le=64, description="processes that read patches ahead; null: by device, length and cores"
+    )
     peak_weight: float = Field(
         0.0, ge=0, description="extra weight in the squared error of voxels at atoms, faint ones most"
     )

@@ -6,16 +6,13 @@ The same loop runs on one CPU, one GPU, or on several of either under ``torchrun
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from picotome import __version__
 from picotome.configs.schema import Recipe
@@ -33,6 +30,8 @@ from picotome.train.checkpoint import (
     save_weights,
     state_tensors,
 )
+from picotome.train.feeding import StoredFeed, Waiting
+from picotome.train.launch import launch
 from picotome.train.patches import PatchDataset
 from picotome.train.precision import choose_precision
 from picotome.train.unet import build_network
@@ -57,7 +56,8 @@ class Trained:
     model
         Weights of the best epoch.
     history
-        One row for each epoch: losses, validation scores, seconds.
+        One row for each epoch: losses, validation scores, seconds, and the fraction of the steps' time that
+        was spent waiting for data.
     best_epoch
         Epoch with the smallest ``ospa_pm``.
     precision
@@ -102,7 +102,7 @@ def train(dataset: Path, *, recipe: Recipe, out: Path, track: Track = silent) ->
     precision = (
         state["precision"] if state else choose_precision(recipe.network, patch_voxels=knobs.patch_voxels)
     )
-    fabric = _launch(precision)
+    fabric = launch(precision)
 
     tilt_min_deg, tilt_max_deg = _widest_tilts_deg(recipe)
     patches = PatchDataset(
@@ -113,11 +113,8 @@ def train(dataset: Path, *, recipe: Recipe, out: Path, track: Track = silent) ->
         seed=recipe.seed,
     )
     optimizer = torch.optim.Adam(network.parameters(), lr=knobs.learning_rate)
-    order = torch.Generator()
-    loader = fabric.setup_dataloaders(
-        DataLoader(patches, batch_size=knobs.batch_size, shuffle=True, generator=order)
-    )
-    n_steps = knobs.n_epochs * len(loader)
+    feed = StoredFeed(patches, fabric=fabric, knobs=knobs, seed=recipe.seed)
+    n_steps = knobs.n_epochs * feed.n_steps
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         max_lr=knobs.learning_rate,
@@ -136,11 +133,10 @@ def train(dataset: Path, *, recipe: Recipe, out: Path, track: Track = silent) ->
 
     for epoch in range(len(history), knobs.n_epochs):
         begun = time.monotonic()
-        patches.epoch = epoch
-        order.manual_seed(int(stream(recipe.seed, epoch, "order").integers(2**63)))
+        batches = Waiting(feed.epoch(epoch))
         model.train()
         total, n_skipped = 0.0, 0
-        for step, (degraded, ideal) in enumerate(loader):
+        for step, (degraded, ideal) in enumerate(batches):
             optimizer.zero_grad()
             loss = peak_weighted_error(model(degraded), ideal, peak_weight=knobs.peak_weight)
             fabric.backward(loss)
@@ -152,19 +148,20 @@ def train(dataset: Path, *, recipe: Recipe, out: Path, track: Track = silent) ->
             else:
                 n_skipped += 1
             schedule.step()
-            track("training steps", epoch * len(loader) + step + 1, n_steps)
+            track("training steps", epoch * feed.n_steps + step + 1, n_steps)
 
-        if n_skipped > _MOST_SKIPPED * len(loader):
+        wait_fraction = batches.seconds / max(time.monotonic() - begun, 1e-9)
+        if n_skipped > _MOST_SKIPPED * feed.n_steps:
             raise ValueError(
-                f"the training diverged: {n_skipped} of {len(loader)} steps of epoch {epoch} have gradients "
+                f"the training diverged: {n_skipped} of {feed.n_steps} steps of epoch {epoch} have gradients "
                 f"that are not finite; lower training.learning_rate ({knobs.learning_rate:g})"
             )
         if fabric.is_global_zero:
             scores = validate(network, validation_files, tracing=recipe.tracing, scoring=recipe.scoring)
             seconds = time.monotonic() - begun
-            n_good = len(loader) - n_skipped
+            n_good = feed.n_steps - n_skipped
             row = {"epoch": epoch, "train_loss": total / max(n_good, 1), **scores, "seconds": seconds}
-            row["skipped_steps"] = n_skipped
+            row |= {"skipped_steps": n_skipped, "wait_fraction": wait_fraction}
             history.append(finite(row))
             if best_epoch(history) == epoch:
                 save_weights(out / BEST_NAME, network, _card(recipe, epoch, scores, precision))
@@ -187,21 +184,6 @@ def train(dataset: Path, *, recipe: Recipe, out: Path, track: Track = silent) ->
     return Trained(
         model=out / BEST_NAME, history=history, best_epoch=best_epoch(history), precision=precision
     )
-
-
-def _launch(precision: str) -> Fabric:
-    """Use one device, or those that ``torchrun`` started this process for."""
-    n_processes = int(os.environ.get("WORLD_SIZE", "1"))
-    n_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    fabric = Fabric(
-        accelerator="auto",
-        devices=n_here,
-        num_nodes=n_processes // n_here,
-        strategy="ddp" if n_processes > 1 else "auto",
-        precision=precision,  # type: ignore[arg-type]
-    )
-    fabric.launch()
-    return fabric
 
 
 def peak_weighted_error(repaired: Tensor, ideal: Tensor, *, peak_weight: float) -> Tensor:
@@ -257,7 +239,11 @@ def _resumable_state(out: Path, recipe: Recipe, dataset: Path) -> dict[str, Any]
 
 def _sections(recipe: Recipe) -> str:
     """What a training depends on, beside its data."""
-    return recipe.model_dump_json(include={"seed", "network", "training", "tracing", "scoring"})
+    return recipe.model_dump_json(
+        include={"seed", "network", "training", "tracing", "scoring"},
+        # Who reads the patches changes none of them.
+        exclude={"training": {"n_loader_workers"}},
+    )
 
 
 def _data(dataset: Path) -> str:

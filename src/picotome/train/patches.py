@@ -6,7 +6,9 @@ would move the wedge; new orientations come from the generator instead.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,16 @@ from torch.utils.data import Dataset
 from picotome.datasets.store import open_checked, read_box
 from picotome.rng import stream
 
+# Well below the 1,024 that many systems allow a process.
+_MOST_OPEN = 128
+
 
 class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Random patches of pairs; the same (seed, epoch, item) gives the same patch.
+    """Random patches of pairs; the same (seed, draw) gives the same patch.
 
-    Each item is (degraded, ideal), both (1, n, n, n) float32 and divided by the scale of the *degraded*
-    tomogram, which needs no knowledge of the atoms.
+    Each draw is (degraded, ideal), both (1, n, n, n) float32 and divided by the scale of the *degraded*
+    tomogram, which needs no knowledge of the atoms. Draws count through all epochs: draw d is of the particle
+    ``d % n_files``. Each process opens a file once, when it first needs it, and keeps it open.
 
     Parameters
     ----------
@@ -32,7 +38,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
     patch_voxels
         Edge n of a patch.
     patches_per_particle
-        Items per particle and epoch.
+        Patches per particle and epoch.
     symmetric_wedge
         Whether flips along x and z keep the tilt range; if not, only y is flipped.
     seed
@@ -51,31 +57,70 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         self.files = list(files)
         self.patch_voxels = patch_voxels
         self.patches_per_particle = patches_per_particle
-        self.flip_axes = (0, 1, 2) if symmetric_wedge else (1,)
+        self.flip_axes = flip_axes(symmetric_wedge=symmetric_wedge)
         self.seed = seed
-        self.epoch = 0
+        self._handles = Handles()
 
     def __len__(self) -> int:
         """Count the patches of an epoch."""
         return len(self.files) * self.patches_per_particle
 
-    def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, draw: int) -> tuple[Tensor, Tensor]:
         """Read one patch."""
-        rng = stream(self.seed, self.epoch * len(self) + item, "patch")
-        # Opened for each patch: a handle must not cross into a DataLoader worker, and opening is cheap.
-        with open_checked(self.files[item % len(self.files)]) as file:
-            scale = float(file["degraded"].attrs["scale"])
-            box = self._random_box(file["degraded/volume"].shape, rng)
-            degraded, ideal = (read_box(file[name], box) for name in ("degraded", "ideal"))
-        flips = [axis for axis in self.flip_axes if rng.random() < 0.5]
+        rng = stream(self.seed, draw, "patch")
+        # An epoch holds every particle equally often, so counting through epochs changes no particle.
+        file = self._handles.open(self.files[draw % len(self.files)])
+        scale = float(file["degraded"].attrs["scale"])
+        box = random_box(file["degraded/volume"].shape, self.patch_voxels, rng)
+        degraded, ideal = (read_box(file[name], box) for name in ("degraded", "ideal"))
+        flips = random_flips(self.flip_axes, rng)
         return _tensor(degraded / scale, flips), _tensor(ideal / scale, flips)
 
-    def _random_box(self, shape: tuple[int, ...], rng: np.random.Generator) -> tuple[slice, ...]:
-        n = self.patch_voxels
-        if min(shape) < n:
-            raise ValueError(f"training.patch_voxels is {n}, larger than a stored volume of {shape}")
-        starts = [int(rng.integers(0, edge - n + 1)) for edge in shape]
-        return tuple(slice(start, start + n) for start in starts)
+
+class Handles:
+    """Open files of one process, the most recently used ones; a copy sent to another process holds none."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[Path, tuple[Any, ExitStack]] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_open": OrderedDict()}
+
+    def open(self, path: Path) -> Any:
+        """Return the open file; errors are those of `open_checked`."""
+        if path in self._open:
+            self._open.move_to_end(path)
+            return self._open[path][0]
+        while len(self._open) >= _MOST_OPEN:
+            self._open.popitem(last=False)[1][1].close()
+        with ExitStack() as stack:
+            file = stack.enter_context(open_checked(path))
+            self._open[path] = (file, stack.pop_all())
+        return file
+
+
+def flip_axes(*, symmetric_wedge: bool) -> tuple[int, ...]:
+    """Axes that a pair may be flipped along without moving the wedge."""
+    return (0, 1, 2) if symmetric_wedge else (1,)
+
+
+def random_box(shape: tuple[int, ...], edge: int, rng: np.random.Generator) -> tuple[slice, ...]:
+    """Draw a cube inside a volume.
+
+    Raises
+    ------
+    ValueError
+        If it does not fit.
+    """
+    if min(shape) < edge:
+        raise ValueError(f"training.patch_voxels is {edge}, larger than a volume of {shape}")
+    starts = [int(rng.integers(0, side - edge + 1)) for side in shape]
+    return tuple(slice(start, start + edge) for start in starts)
+
+
+def random_flips(axes: tuple[int, ...], rng: np.random.Generator) -> list[int]:
+    """Draw which of the axes are flipped."""
+    return [axis for axis in axes if rng.random() < 0.5]
 
 
 def _tensor(array: np.ndarray[Any, Any], flips: list[int]) -> Tensor:
