@@ -362,7 +362,7 @@ def test_a_core_shell_that_cannot_be_is_refused(changes: dict[str, object], mess
 
 def test_any_element_can_be_given_an_fcc_lattice() -> None:
     with pytest.raises(ValueError, match=r"element is Fe, whose lattice is bcc.*lattice_A"):
-        _build(WulffSpecimen(kind="wulff", element="Fe"))
+        _build(BlobSpecimen(kind="blob", element="Fe"))
     iron = _build(WulffSpecimen(kind="wulff", element="Fe", lattice_A=3.6))
     assert set(iron.atomic_numbers) == {26}
 

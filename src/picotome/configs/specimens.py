@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -15,16 +17,62 @@ from picotome.configs.specimen_parts import DisorderConfig as DisorderConfig
 from picotome.configs.specimen_parts import ParticleSection, SpecimenSection
 
 _COMPOSITION_TOLERANCE = 1e-3
+_MIN_ATOMS = 13
 
 
 class WulffSpecimen(ParticleSection):
-    """An f.c.c. particle of one element cut by a jittered Wulff construction."""
+    """A particle of one element cut by a jittered Wulff construction."""
 
     kind: Literal["wulff"]
     element: Symbol = "Pt"
-    lattice_A: float | None = Field(
-        None, gt=2, lt=8, description="cubic lattice parameter, Å; default: ASE's"
+    structure: Literal["fcc", "bcc", "hcp"] | None = Field(
+        None, description="default: the element's own by ASE's table; fcc where lattice_A is given"
     )
+    lattice_A: float | None = Field(
+        None, gt=2, lt=8, description="lattice parameter a, Å; default: the element's by ASE's table"
+    )
+    lattice_c_A: float | None = Field(
+        None, gt=2, lt=12, description="lattice parameter c of hcp, Å; default: ASE's, or 1.633 a"
+    )
+    n_atoms: Range | None = Field(None, description="number of atoms, instead of diameter_A")
+    shape: Literal["truncated_octahedron", "cuboctahedron", "octahedron", "cube"] | None = Field(
+        None, description="a named shape instead of facets"
+    )
+    facets: dict[str, Annotated[float, Field(gt=0)]] | None = Field(
+        None,
+        min_length=1,
+        description='surface energies, or distances from the centre, relative: {"111": 1, "100": 1.15}',
+    )
+    centred: bool = Field(False, description="an atom exactly in the middle of the facets; else anywhere")
+
+    @model_validator(mode="after")
+    def _shape_is_clear(self) -> WulffSpecimen:
+        if self.shape is not None and self.facets is not None:
+            raise ValueError(f"shape is {self.shape} and facets are given, too; allowed is one of them")
+        for key in self.facets or {}:
+            parse_miller(key)
+        if self.n_atoms is not None and self.n_atoms[0] < _MIN_ATOMS:
+            raise ValueError(f"n_atoms is {self.n_atoms[0]:g}; allowed is at least {_MIN_ATOMS}")
+        return self
+
+
+def parse_miller(text: str) -> tuple[int, int, int]:
+    """Read the Miller indices of a facet: ``111``, ``-110``, ``1 0 12``; four of them are h k i l.
+
+    Raises
+    ------
+    ValueError
+        They are not three or four whole numbers, all are 0, or h + k + i is not 0.
+    """
+    separated = "," in text or " " in text.strip()
+    parts = re.split(r"[\s,]+", text.strip()) if separated else re.findall(r"-?\d", text)
+    numbers = [int(part) for part in parts if re.fullmatch(r"-?\d+", part)]
+    is_text_read = "".join(map(str, numbers)) == re.sub(r"[\s,]+", "", text)
+    if not is_text_read or len(numbers) not in (3, 4) or not any(numbers):
+        raise ValueError(f"facets: {text!r} is no facet; allowed are Miller indices such as 111 or 1 -1 0")
+    if len(numbers) == 4 and sum(numbers[:3]) != 0:
+        raise ValueError(f"facets: {text!r} has h + k + i = {sum(numbers[:3])}; allowed is 0")
+    return numbers[0], numbers[1], numbers[-1]
 
 
 class CoreShellSpecimen(ParticleSection):
@@ -133,6 +181,13 @@ SpecimenConfig = Annotated[
     | FileSpecimen,
     Field(discriminator="kind"),
 ]
+
+
+def source_file(config: SpecimenConfig) -> Path | None:
+    """Return the file that a specimen is read from; None where it is made from its knobs alone."""
+    name = config.path if config.kind == "file" else config.cif if config.kind == "layered" else None
+    return None if name is None else Path(name).expanduser()
+
 
 # A list of entries, where a list of names stands for one entry each.
 SpecimenConfigs = Annotated[

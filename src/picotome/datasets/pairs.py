@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from picotome.configs.imaging import AcquisitionConfig, EngineName
 from picotome.configs.schema import Recipe
-from picotome.configs.specimens import SpecimenConfig
+from picotome.configs.specimens import SpecimenConfig, source_file
 from picotome.datasets.identity import identity, knobs, versions
 from picotome.datasets.store import IDENTITY_FORMAT, write_pair
 from picotome.recon.alignment import common_move
@@ -144,8 +144,9 @@ def pair_identity(recipe: Recipe, split: Split, index: int) -> str:
     }
     if knobs(recipe.storage):
         determines["storage"] = knobs(recipe.storage)
-    if config.kind == "file" and Path(config.path).expanduser().is_file():
-        determines["file"] = hashlib.sha256(Path(config.path).expanduser().read_bytes()).hexdigest()
+    source = source_file(config)
+    if source is not None and source.is_file():
+        determines["file"] = hashlib.sha256(source.read_bytes()).hexdigest()
     return identity(determines)
 
 

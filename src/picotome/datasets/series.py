@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from picotome.configs.imaging import AcquisitionConfig, EngineName, OpticsConfig, VolumeConfig
-from picotome.configs.specimens import SpecimenConfig
+from picotome.configs.specimens import SpecimenConfig, source_file
 from picotome.datasets.generate import TILT_TOPIC, connect_workers, log_tilt
 from picotome.datasets.identity import identity, knobs, versions
 from picotome.datasets.stages import pick
@@ -62,9 +62,12 @@ def series_identity(recipe: SeriesRecipe) -> str:
         "acquisition": knobs(recipe.acquisition),
         "versions": versions(_JUDGES),
     }
-    if recipe.specimen.kind == "file":
-        path = Path(recipe.specimen.path).expanduser()
-        determines["specimen"] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    source = source_file(recipe.specimen)
+    if source is not None:
+        # What is in the file counts, not where it lies; the other knobs count as ever.
+        contents = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else ""
+        others = {k: v for k, v in determines["specimen"].items() if k not in ("kind", "path", "cif")}
+        determines["specimen"] = {"file": contents, **others} if others else contents
     return identity(determines)
 
 

@@ -51,7 +51,7 @@ def fcc_lattice_A(element: str, *, lattice_A: float | None, key: str) -> float:
         found = "unknown" if state is None else state["symmetry"]
         raise ValueError(
             f"{key} is {element}, whose lattice is {found}; allowed are f.c.c. metals such as Pt, Pd, Ni, Au "
-            f"(a wulff or blob specimen takes any element with lattice_A given)"
+            f"(or any element with lattice_A given, where the kind has it)"
         )
     return known_A
 
@@ -72,9 +72,20 @@ def n_sites(diameter_A: float, *, lattice_A: float) -> int:
     ValueError
         Fewer than 13 sites: an atom and its neighbours.
     """
-    n = round(2.0 * math.pi / 3.0 * max(diameter_A, 0.0) ** 3 / lattice_A**3)
+    return n_atoms_in(diameter_A, atom_volume_A3=lattice_A**3 / 4.0)
+
+
+def n_atoms_in(diameter_A: float, *, atom_volume_A3: float) -> int:
+    """Atoms in a sphere of this diameter.
+
+    Raises
+    ------
+    ValueError
+        Fewer than 13 atoms: one and its neighbours.
+    """
+    n = round(math.pi / 6.0 * max(diameter_A, 0.0) ** 3 / atom_volume_A3)
     if n < MIN_ATOMS:
-        smallest = lattice_A * (1.5 * MIN_ATOMS / math.pi) ** (1.0 / 3.0)
+        smallest = (6.0 / math.pi * MIN_ATOMS * atom_volume_A3) ** (1.0 / 3.0)
         raise ValueError(
             f"diameter_A is {diameter_A:g}, which holds {n} atoms; allowed is at least {MIN_ATOMS} atoms "
             f"({smallest:.1f} Å for this lattice)"
@@ -202,6 +213,22 @@ def cut_crystal(
         radius_A=0.65 * diameter_A + lattice_A,
         offset_A=rng.uniform(-0.5, 0.5, 3) * lattice_A,
     )
+
+
+def trim(sites: NDArray[Any], *, n_atoms: int, nearest_A: float) -> NDArray[Any]:
+    """Take surplus (n, 3) sites away, outermost (last) first, as long as what is left holds together."""
+    while len(sites) > n_atoms:
+        neighbours = bonds(sites, cutoff_A=1.2 * nearest_A)
+        n_near = np.diff(neighbours.indptr)
+        for index in range(len(sites) - 1, -1, -1):
+            around = neighbours.indices[neighbours.indptr[index] : neighbours.indptr[index + 1]]
+            rest = np.arange(len(sites)) != index
+            if n_near[around].min() > MIN_COORDINATION and len(_well_bound(neighbours, rest)) == rest.sum():
+                sites = sites[rest]
+                break
+        else:
+            return sites
+    return sites
 
 
 def _hold_together(sites: NDArray[Any], *, n_atoms: int, nearest_A: float) -> NDArray[Any] | None:
