@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -38,11 +39,28 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 
 def main() -> None:
     """Run the command line; every foreseen error is one message and exit code 1."""
+    warnings.showwarning = _show_warning
     try:
         app()
     except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show our own warnings as one line each; all others as Python does."""
+    if category.__module__.startswith("picotome."):
+        typer.echo(f"warning: {message}", err=True)
+    else:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+        (file or sys.stderr).write(text)
 
 
 @app.callback(invoke_without_command=True)

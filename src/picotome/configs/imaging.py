@@ -53,6 +53,9 @@ class AbtemConfig(Section):
     vacuum_A: float = Field(1.5, ge=1, description="empty space around the atoms in the periodic cell, Å")
     n_frozen_phonons: int = Field(0, ge=0, le=1000, description="configurations averaged; 0: atoms at rest")
     phonon_rms_A: float = Field(0.07, ge=0, le=0.5, description="thermal displacement, rms per axis, Å")
+    element_phonon_rms_A: dict[Symbol, Annotated[float, Field(ge=0, le=0.5)]] = Field(
+        {}, description="the same by element, Å; overrides the number above"
+    )
 
 
 class OpticsConfig(Section):
@@ -68,6 +71,11 @@ class OpticsConfig(Section):
         ge=-200,
         le=200,
         description="how far beyond the middle of the specimen the probe is focused, Å (along the beam: +)",
+    )
+    c30_um: float = Field(0.0, ge=-5e3, le=5e3, description="spherical aberration C30 (Cs), µm")
+    c50_mm: float = Field(0.0, ge=-1e3, le=1e3, description="spherical aberration of fifth order C50, mm")
+    focal_spread_A: float = Field(
+        0.0, ge=0, le=200, description="spread of the focus by energy and lens current, standard deviation, Å"
     )
     linear: LinearConfig = LinearConfig()
     abtem: AbtemConfig = AbtemConfig()

@@ -18,6 +18,7 @@ from picotome.configs.schema import Recipe
 from picotome.datasets.manifest import MANIFEST_NAME, Entry, read_manifest, write_manifest
 from picotome.datasets.pairs import (
     Split,
+    engines_of,
     n_particles,
     pair_identity,
     pair_path,
@@ -27,6 +28,7 @@ from picotome.datasets.pairs import (
 from picotome.datasets.safe_write import write_text
 from picotome.datasets.store import is_intact, read_provenance
 from picotome.progress import Track, silent
+from picotome.simgen.ignored import warn_of_ignored_knobs
 
 TILT_TOPIC = "picotome-tilts"
 _MANIFEST_INTERVAL_S = 5.0
@@ -80,6 +82,7 @@ def generate(
     folder.mkdir(parents=True, exist_ok=True)
     refuse_another_recipe(folder, recipe, sections=DATA_SECTIONS)
     write_text(folder / "recipe.yaml", recipe_to_yaml(recipe))
+    warn_of_ignored_knobs(engines_of(recipe, splits), recipe.optics)
     wanted: list[Task] = [(split, index) for split in splits for index in range(n_particles(recipe, split))]
     known = _known_entries(folder)
     # Entries of these splits are made anew: a particle may have failed, or belong to an earlier recipe.

@@ -67,6 +67,20 @@ def _kind(recipe: Recipe, specimens: Sequence[SpecimenConfig], split: Split, ind
     return specimens[int(rng.choice(len(weights), p=[weight / sum(weights) for weight in weights]))]
 
 
+def engines_of(recipe: Recipe, splits: Sequence[Split]) -> set[EngineName]:
+    """Engines that make the particles of some splits."""
+    chosen = recipe.training_set
+    engines: set[EngineName] = set()
+    for split in splits:
+        if split == "held_out":
+            engines.add(recipe.engine)
+        elif split == "train" and chosen.n_prism > 0:
+            engines |= {"prism", chosen.engine}
+        else:
+            engines.add(chosen.engine)
+    return engines
+
+
 def _with_wedge(acquisition: AcquisitionConfig, *, tilt_max_deg: float) -> AcquisitionConfig:
     """Tilt to ± a maximum instead, with as many images as keep the step."""
     span_deg = acquisition.tilt_max_deg - acquisition.tilt_min_deg
@@ -103,6 +117,8 @@ def make_pair(
         seed=recipe.seed,
         index=number,
         progress=progress,
+        # Whoever made the recipe is told once, not by every particle.
+        warn=False,
     )
     degraded = reconstruct(series, config=recipe.reconstruction)
     brightness_A2 = brightness_table(list(elements_of(specimen)), optics=recipe.optics)

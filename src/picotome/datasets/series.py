@@ -143,6 +143,8 @@ def write_series(recipe: SeriesRecipe, folder: Path, *, track: Track = silent) -
         seed=recipe.seed,
         index=recipe.index,
         progress=partial(track, f"{recipe.engine} {recipe.name}"),
+        # Whoever made the recipe is told once, not by every particle.
+        warn=False,
     )
     provenance = {
         "identity": series_identity(recipe),

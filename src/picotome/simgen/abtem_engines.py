@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from picotome.configs.imaging import OpticsConfig, VolumeConfig
 from picotome.geometry import axis_A
 from picotome.records import Specimen
+from picotome.simgen.aberrations import abtem_aberrations, focal_nodes
 from picotome.simgen.cells import Axis, Cell, downsample_angle_mrad, plan_cells
 from picotome.simgen.pose import check_defocus, pose_atoms
 
@@ -138,12 +139,25 @@ def _mean_over_phonons(
     n_configurations = optics.abtem.n_frozen_phonons
     if n_configurations == 0:
         return scan(cell, _transmission(cell, atomic_numbers, atoms_A, optics), optics, focus_A)
+    rms_A = _phonon_rms_A(atomic_numbers, optics)
     total = np.zeros((cell.x.n_scan, cell.y.n_scan))
     for _ in range(n_configurations):
-        moved_A = atoms_A + rng.normal(scale=optics.abtem.phonon_rms_A, size=atoms_A.shape)
+        moved_A = atoms_A + rng.normal(scale=rms_A, size=atoms_A.shape)
         total += scan(cell, _transmission(cell, atomic_numbers, moved_A, optics), optics, focus_A)
     mean: NDArray[Any] = total / n_configurations
     return mean
+
+
+def _phonon_rms_A(atomic_numbers: NDArray[Any], optics: OpticsConfig) -> NDArray[Any]:
+    """(n, 1) rms displacement of each atom per axis."""
+    from ase.data import chemical_symbols
+
+    settings = optics.abtem
+    rms_A = [
+        settings.element_phonon_rms_A.get(chemical_symbols[number], settings.phonon_rms_A)
+        for number in atomic_numbers.tolist()
+    ]
+    return np.array(rms_A)[:, None]
 
 
 def _transmission(
@@ -185,12 +199,20 @@ def _scan_prism(
         # A number is allowed, though abTEM's annotation forgets it.
         downsample=downsample_angle_mrad(cell, optics),  # type: ignore[arg-type]
     ).build(lazy=False, max_batch=_WAVES_PER_BATCH)
-    ctf = abtem.CTF(semiangle_cutoff=optics.convergence_mrad, energy=optics.beam_energy_eV, defocus=focus_A)
     detector = _detector(optics)
     scanned = np.zeros((cell.x.n_scan, cell.y.n_scan))
-    for rows, columns, grid in _tiles(cell, _PRISM_TILE):
-        measured = matrix.reduce(scan=grid, detectors=detector, ctf=ctf, max_batch_reduction=_PRISM_TILE**2)
-        scanned[rows, columns] = _image_of(measured)
+    for node_A, weight in zip(*focal_nodes(optics), strict=True):
+        ctf = abtem.CTF(
+            semiangle_cutoff=optics.convergence_mrad,
+            energy=optics.beam_energy_eV,
+            defocus=focus_A + float(node_A),
+            **abtem_aberrations(optics),
+        )
+        for rows, columns, grid in _tiles(cell, _PRISM_TILE):
+            measured = matrix.reduce(
+                scan=grid, detectors=detector, ctf=ctf, max_batch_reduction=_PRISM_TILE**2
+            )
+            scanned[rows, columns] += weight * _image_of(measured)
     return scanned
 
 
@@ -215,15 +237,19 @@ def _scan_multislice(
 ) -> NDArray[Any]:
     import abtem
 
-    probe = abtem.Probe(
-        semiangle_cutoff=optics.convergence_mrad, energy=optics.beam_energy_eV, defocus=focus_A
-    )
-    probe.grid.match(potential)
     detector = _detector(optics)
     scanned = np.zeros((cell.x.n_scan, cell.y.n_scan))
-    for rows, columns, grid in _tiles(cell, _MULTISLICE_TILE):
-        measured = probe.scan(potential, scan=grid, detectors=detector, lazy=False)
-        scanned[rows, columns] = _image_of(measured)
+    for node_A, weight in zip(*focal_nodes(optics), strict=True):
+        probe = abtem.Probe(
+            semiangle_cutoff=optics.convergence_mrad,
+            energy=optics.beam_energy_eV,
+            defocus=focus_A + float(node_A),
+            **abtem_aberrations(optics),
+        )
+        probe.grid.match(potential)
+        for rows, columns, grid in _tiles(cell, _MULTISLICE_TILE):
+            measured = probe.scan(potential, scan=grid, detectors=detector, lazy=False)
+            scanned[rows, columns] += weight * _image_of(measured)
     return scanned
 
 

@@ -14,6 +14,7 @@ from picotome.geometry import tilt_rotations
 from picotome.records import Specimen, TiltSeries
 from picotome.rng import stream
 from picotome.simgen.engines import ENGINES
+from picotome.simgen.ignored import warn_of_ignored_knobs
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def simulate_series(
     seed: int,
     index: int,
     progress: Callable[[int, int], None] | None = None,
+    warn: bool = True,
 ) -> TiltSeries:
     """Simulate the tilt series of one specimen.
 
@@ -56,6 +58,8 @@ def simulate_series(
         Seed of the recipe and index of the particle.
     progress
         Called with (images done, images to do).
+    warn
+        Whether to warn (`picotome.simgen.ignored.IgnoredKnobWarning`) of knobs that the engine does not read.
 
     Returns
     -------
@@ -71,6 +75,8 @@ def simulate_series(
     """
     if engine not in ENGINES:
         raise ValueError(f"engine is {engine!r}; allowed is one of {', '.join(ENGINES)}")
+    if warn:
+        warn_of_ignored_knobs({engine}, optics)
     tilt_deg = np.linspace(acquisition.tilt_min_deg, acquisition.tilt_max_deg, acquisition.n_tilts)
     imperfection = draw_imperfection(acquisition, stream(seed, index, "imperfection"))
     tilt_error_deg, shift_error_A = draw_geometry_errors(

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from picotome.configs.imaging import OpticsConfig
+from picotome.configs.imaging import AbtemConfig, LinearConfig, OpticsConfig
+from picotome.simgen.aberrations import fixed_phase, focal_nodes, has_aberrations, probe_reach_A
 from picotome.units import lorentz_factor, wavelength_A
 
 _FIELD_A = 20.0
@@ -46,14 +47,14 @@ def brightness_table(symbols: list[str], *, optics: OpticsConfig) -> dict[str, f
 def atom_image(
     symbol: str, *, optics: OpticsConfig, defocus_A: float = 0.0
 ) -> tuple[float, NDArray[Any], NDArray[Any]]:
-    """Image of one atom by an aberration-free probe of a point source.
+    """Image of one atom by the probe of a point source; see `picotome.simgen.aberrations` for its lens.
 
     Parameters
     ----------
     defocus_A
         How far beyond the atom, along the beam, the probe is focused: it multiplies the aperture by
         exp(iπλk² `defocus_A`), which leaves the cross-section as it is. A strongly scattering atom is a lens
-        itself, so that the image depends on the sign.
+        itself, so that the image depends on the sign. The image is the mean over the spread of the focus.
 
     Returns
     -------
@@ -64,35 +65,47 @@ def atom_image(
     transfer
         (m,) azimuthal mean of the image's Fourier transform, 1 at zero.
     """
-    return _atom_image(
-        symbol,
-        optics.beam_energy_eV,
-        optics.convergence_mrad,
-        optics.detector_inner_mrad,
-        optics.detector_outer_mrad,
-        defocus_A,
+    # What the image does not depend on must not make the cache miss.
+    seen = optics.model_copy(
+        update={
+            "defocus_A": 0.0,
+            "source_size_A": 0.0,
+            "focal_spread_A": 0.0,
+            "linear": LinearConfig(),
+            "abtem": AbtemConfig(),
+        }
     )
+    key = seen.model_dump_json()
+    nodes_A, weights = focal_nodes(optics)
+    images = [_atom_image(symbol, key, defocus_A + float(node_A)) for node_A in nodes_A]
+    if len(images) == 1:
+        return images[0]
+    frequency = max((image[1] for image in images), key=len)
+    transfer = sum(
+        weight * np.interp(frequency, image[1], image[2])
+        for weight, image in zip(weights, images, strict=True)
+    )
+    return images[0][0], frequency, np.asarray(transfer)
 
 
-@lru_cache(maxsize=1024)
-def _atom_image(
-    symbol: str,
-    beam_energy_eV: float,
-    convergence_mrad: float,
-    inner_mrad: float,
-    outer_mrad: float,
-    defocus_A: float,
-) -> tuple[float, NDArray[Any], NDArray[Any]]:
+@lru_cache(maxsize=4096)
+def _atom_image(symbol: str, optics_json: str, defocus_A: float) -> tuple[float, NDArray[Any], NDArray[Any]]:
+    optics = OpticsConfig.model_validate_json(optics_json)
+    beam_energy_eV, convergence_mrad = optics.beam_energy_eV, optics.convergence_mrad
+    inner_mrad, outer_mrad = optics.detector_inner_mrad, optics.detector_outer_mrad
     wavelength = wavelength_A(beam_energy_eV)
     cutoff = convergence_mrad * 1e-3 / wavelength
     # The disc of a probe far out of focus fills at most half of the field.
-    step = 1.0 / (_FIELD_A * max(1, math.ceil(4e-3 * convergence_mrad * abs(defocus_A) / _FIELD_A)))
+    disc_A = probe_reach_A(optics, defocus_A)
+    step = 1.0 / (_FIELD_A * max(1, math.ceil(4.0 * disc_A / _FIELD_A)))
     # Wide enough that the autocorrelation of the aperture does not wrap.
     n = 4 * math.ceil(cutoff / step) + 4
     kx = np.fft.fftfreq(n, 1.0 / n)[:, None] * step
     ky = kx.T
     aperture = np.clip((cutoff - np.hypot(kx, ky)) / step + 0.5, 0.0, 1.0)
     probe = aperture * np.exp(1j * np.pi * wavelength * defocus_A * (kx**2 + ky**2))
+    if has_aberrations(optics):
+        probe *= np.exp(-1j * fixed_phase(optics, kx**2 + ky**2))
     correlation = np.zeros((n, n))
     q_table, f_table = _scattering_amplitude(
         symbol, beam_energy_eV, 1e-3 * (outer_mrad + 1.5 * convergence_mrad) / wavelength

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from picotome.configs.imaging import OpticsConfig
+from picotome.simgen.aberrations import probe_reach_A
 from picotome.units import wavelength_A
 
 # Above and below the atoms.
@@ -61,8 +62,8 @@ def plan_cells(
 ) -> list[Cell]:
     """Choose a cell for each image of a series.
 
-    The vacuum on each side of the atoms is `optics.abtem.vacuum_A` and the radius α |`defocus_A`| of the disc
-    that a defocused probe spreads over.
+    The vacuum on each side of the atoms is `optics.abtem.vacuum_A` and the radius of the disc that a
+    defocused or aberrated probe spreads over. The PRISM window, too, holds the disc of the aberrations.
 
     The PRISM window, and with it the angular grid of the detector, is square and the same in all images:
     otherwise the brightness would jump from image to image. The number of windows follows the projected
@@ -71,11 +72,12 @@ def plan_cells(
     settings = optics.abtem
     extents_A = np.ptp(posed_A, axis=1)
     centres_A = 0.5 * (posed_A.max(axis=1) + posed_A.min(axis=1))
-    disc_A = optics.convergence_mrad * 1e-3 * np.abs(defocus_A)
+    disc_A = np.array([probe_reach_A(optics, float(each)) for each in defocus_A])
+    smallest_A = settings.prism_window_A + 2.0 * probe_reach_A(optics, 0.0)
     lengths_A = extents_A[:, :2] + 2.0 * (settings.vacuum_A + disc_A)[:, None]
     windows_A = [float(length_A) for length_A in lengths_A.max(axis=0)]
     if windowed:
-        windows_A = 2 * [_choose_window_A(windows_A, optics.abtem.prism_window_A)]
+        windows_A = 2 * [_choose_window_A(windows_A, smallest_A)]
     cells = []
     for extent_A, length_A, centre_A in zip(extents_A, lengths_A, centres_A, strict=True):
         x, y = (_plan_axis(float(length_A[axis]), windows_A[axis], optics) for axis in (0, 1))

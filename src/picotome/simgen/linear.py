@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from picotome.configs.imaging import OpticsConfig, VolumeConfig
 from picotome.geometry import axis_A
 from picotome.records import Specimen
+from picotome.simgen.aberrations import focal_nodes
 from picotome.simgen.atom_lens import lens_factors
 from picotome.simgen.brightness import atom_image, cross_section_A2
 from picotome.simgen.pose import distance_to_focus_A, pose_atoms
@@ -152,14 +153,34 @@ def _depth_of_focus_A(optics: OpticsConfig) -> float:
 def _peak_spectra(
     symbol: str, nodes_A: NDArray[Any], *, optics: OpticsConfig, variance_A2: float
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(m,) spatial frequencies and (m, n) Fourier transforms of the blurred peak at n distances."""
+    """(m,) spatial frequencies and (m, n) Fourier transforms of the blurred peak at n distances.
+
+    The distances are multiples of one step. The mean over the spread of the focus is taken over a cubic
+    spline through more of them.
+    """
+    from scipy.interpolate import CubicSpline
+
+    changes_A, shares = focal_nodes(optics)
+    sharp_A = nodes_A
+    if len(changes_A) > 1:
+        step_A = nodes_A[1] - nodes_A[0]
+        beyond = math.ceil(changes_A.max() / step_A) + 1
+        first = round(nodes_A[0] / step_A) - beyond
+        sharp_A = step_A * np.arange(first, first + len(nodes_A) + 2 * beyond)
+    one_focus = optics.model_copy(update={"focal_spread_A": 0.0})
     fine = np.empty(0)
     spectra = []
-    for node_A in nodes_A:
-        _, frequency, transfer = atom_image(symbol, optics=optics, defocus_A=float(node_A))
+    for node_A in sharp_A:
+        _, frequency, transfer = atom_image(symbol, optics=one_focus, defocus_A=float(node_A))
         fine = np.linspace(0.0, frequency[-1], _N_FREQUENCIES)
         spectra.append(np.interp(fine, frequency, transfer))
-    return fine, np.stack(spectra, axis=1) * _gaussian_spectra(fine, np.array([variance_A2]))
+    blurred = np.stack(spectra, axis=1) * _gaussian_spectra(fine, np.array([variance_A2]))
+    if len(changes_A) > 1:
+        of_focus = CubicSpline(sharp_A, blurred, axis=1)
+        blurred = sum(
+            share * of_focus(nodes_A + change_A) for change_A, share in zip(changes_A, shares, strict=True)
+        )
+    return fine, blurred
 
 
 def _gaussian_spectra(frequency_per_A: NDArray[Any], variances_A2: NDArray[Any]) -> NDArray[Any]:
