@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from picotome.configs.choices import each_choice
 from picotome.configs.clusters import DecahedronSpecimen, DumbbellSpecimen, IcosahedronSpecimen
 from picotome.configs.compounds import AmorphousSpecimen, LayeredSpecimen, PerovskiteSpecimen
-from picotome.configs.fields import Range, Symbol
+from picotome.configs.fields import Range, Symbol, Within
 from picotome.configs.specimen_parts import DisorderConfig as DisorderConfig
 from picotome.configs.specimen_parts import ParticleSection, SpecimenSection
 
@@ -76,17 +76,41 @@ def parse_miller(text: str) -> tuple[int, int, int]:
 
 
 class CoreShellSpecimen(ParticleSection):
-    """A particle with a core of one f.c.c. element and a shell of another; misfit relaxed with EMT."""
+    """A particle with a core of one f.c.c. element and a shell of another, and the misfit between them."""
 
     kind: Literal["core_shell"]
     core: Symbol = "Pd"
     shell: Symbol = "Pt"
+    core_lattice_A: float | None = Field(
+        None, gt=2, lt=8, description="cubic lattice parameter of the core's element, Å; default: ASE's"
+    )
+    shell_lattice_A: float | None = Field(
+        None, gt=2, lt=8, description="cubic lattice parameter of the shell's element, Å; default: ASE's"
+    )
     shell_thickness_A: Range = Field((2.5, 4.5), description="thickness of the shell, Å")
+    shell_monolayers: Range | None = Field(
+        None, description="thickness in whole layers of {111}, instead of shell_thickness_A"
+    )
+    interface_width_A: Annotated[Range, Within(0, 20)] = Field(
+        (0.0, 0.0), description="depth over which the core's share grows from 10 to 90 %, Å; 0: sharp"
+    )
+    off_centre_A: Annotated[Range, Within(0, 50)] = Field(
+        (0.0, 0.0), description="distance of the core's centre from the particle's, any direction, Å"
+    )
     relax: bool = Field(True, description="relax the misfit with ASE's EMT (Al, Cu, Ag, Au, Ni, Pd, Pt)")
+    imposed: Literal["none", "radial"] = Field(
+        "none", description="without relax: impose the misfit as the elastic field of a sphere in a sphere"
+    )
+    poisson_ratio: float = Field(0.38, ge=0, lt=0.5, description="Poisson's ratio of that field")
 
     @model_validator(mode="after")
     def _shell_leaves_a_core(self) -> CoreShellSpecimen:
-        if 2.0 * self.shell_thickness_A[1] >= self.diameter_A[0]:
+        if self.relax and self.imposed != "none":
+            raise ValueError(f"imposed is {self.imposed} with relax: true; set one of them: relax: false")
+        if self.shell_monolayers is not None:
+            if self.shell_monolayers[0] < 1.0:
+                raise ValueError(f"shell_monolayers is {self.shell_monolayers[0]:g}; allowed is 1 or more")
+        elif 2.0 * self.shell_thickness_A[1] >= self.diameter_A[0]:
             raise ValueError(
                 f"shell_thickness_A reaches {self.shell_thickness_A[1]:g}, half of the smallest diameter_A "
                 f"{self.diameter_A[0]:g} or more; leave room for a core"

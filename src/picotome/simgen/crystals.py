@@ -116,6 +116,17 @@ def metal_lattice(
     return Lattice(structure=found, a_A=a_A, c_A=c_A, cell_A=cell_A, fractional=np.array(_BASIS[found]))
 
 
+def fcc(lattice_A: float) -> Lattice:
+    """F.c.c. lattice of this parameter."""
+    return Lattice(
+        structure="fcc",
+        a_A=lattice_A,
+        c_A=lattice_A,
+        cell_A=lattice_A * np.eye(3),
+        fractional=np.array(_BASIS["fcc"]),
+    )
+
+
 def lattice_sites(lattice: Lattice, *, radius_A: float, offset_A: NDArray[Any]) -> NDArray[Any]:
     """(n, 3) sites within `radius_A` of the origin; one of them lies at `offset_A`."""
     if lattice.structure == "fcc":
