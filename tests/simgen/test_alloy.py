@@ -17,7 +17,12 @@ from picotome.rng import stream
 from picotome.simgen.alloy import build_alloy, occupy, whole_numbers
 from picotome.simgen.lattice import bonds, fcc_sites
 from picotome.simgen.relaxation import emt_lattice_A
-from picotome.simgen.short_range_order import order_neighbours, warren_cowley
+from picotome.simgen.short_range_order import (
+    order_neighbours,
+    order_pairs,
+    pair_parameter,
+    warren_cowley,
+)
 
 CALM = DisorderConfig(strain_rms=0.0, displacement_rms_A=0.0)
 LATTICE_A = 3.8
@@ -257,3 +262,85 @@ def test_a_bulk_crystal_of_ase_is_ordered_alike() -> None:
         moved = np.round((ours - theirs[0] - shift) / LATTICE_A, 6)
         np.testing.assert_array_equal(moved, np.rint(moved))
         assert len(ours) == len(theirs)
+
+
+PAIRS = {"Pt-Ni": -0.12, "Pt-Ga": -0.2, "Ni-Ga": 0.3}
+
+
+@pytest.mark.parametrize("targets", [PAIRS, {"Ni-Ga": -0.3}, {"Pt-Ni": 0.2}])
+def test_pairs_of_three_elements_are_ordered_as_asked(targets: dict[str, float]) -> None:
+    composition = {"Pt": 0.5, "Ni": 0.42, "Ga": 0.08}
+    specimen = _alloy(2, composition=composition, pair_order=targets, diameter_A=30.0, lattice_A=3.75)
+    everywhere = np.ones(len(specimen.positions_A), dtype=bool)
+    number = {"Pt": 78, "Ni": 28, "Ga": 31}
+    n = len(everywhere)
+    for pair, target in targets.items():
+        first, second = pair.split("-")
+        # Two bonds are allowed to be missing, which is more than 0.005 where an element is rare.
+        allowed = max(0.006, 2.5 / (composition[first] * composition[second] * 9 * n))
+        found = _alpha(specimen, number[first], number[second], everywhere)
+        assert found == pytest.approx(target, abs=allowed), pair
+    for symbol, share in composition.items():
+        assert abs(np.count_nonzero(specimen.atomic_numbers == number[symbol]) - share * n) < 1.0
+
+
+def test_counted_changes_of_pairs_are_those_of_the_crystal() -> None:
+    sites = fcc_sites(LATTICE_A, radius_A=9.0, offset_A=np.zeros(3))
+    neighbours = bonds(sites, cutoff_A=1.2 * LATTICE_A / np.sqrt(2.0))
+    rng = np.random.default_rng(3)
+    kinds = rng.choice(3, size=len(sites), p=[0.4, 0.4, 0.2])
+    targets = {(0, 1): -0.1, (0, 2): 0.1, (1, 2): -0.15}
+    names = {pair: str(pair) for pair in targets}
+    ordered = order_pairs(kinds, neighbours, targets=targets, names=names, rng=rng)
+    np.testing.assert_array_equal(np.bincount(ordered), np.bincount(kinds))
+    for pair, target in targets.items():
+        share = [np.mean(ordered == kind) for kind in pair]
+        allowed = max(0.005, 2.0 / (share[0] * share[1] * neighbours.sum()))
+        assert pair_parameter(ordered, neighbours, pair=pair) == pytest.approx(target, abs=allowed + 1e-9)
+    assert pair_parameter(kinds, neighbours, pair=(0, 1)) == pytest.approx(warren_cowley(kinds, neighbours))
+
+
+def test_small_atoms_draw_their_neighbours_near() -> None:
+    calm = {"composition": {"Pt": 0.97, "Ga": 0.03}, "diameter_A": 30.0}
+    plain, strained = _alloy(4, **calm), _alloy(4, size_strain=True, **calm)
+    moved = strained.truth["displacement_A"]
+    np.testing.assert_allclose(strained.positions_A - moved, plain.positions_A, atol=1e-12)
+    np.testing.assert_allclose(moved.mean(axis=0), 0.0, atol=1e-12)
+    tree = cKDTree(plain.positions_A)
+    change = {31: [], 78: []}
+    for i, near in enumerate(tree.query_ball_point(plain.positions_A, 1.2 * 3.92 / np.sqrt(2.0))):
+        others = [j for j in near if j != i]
+        if len(others) == 12:
+            before = np.linalg.norm(plain.positions_A[others] - plain.positions_A[i], axis=1)
+            after = np.linalg.norm(strained.positions_A[others] - strained.positions_A[i], axis=1)
+            change[int(plain.atomic_numbers[i])].append((after - before).mean())
+    # α ε r³ / d² with ε = (3.78 - 3.92) / 3.92, r = 1.53 Å, d = 2.77 Å: 13 pm towards each Ga, roughly.
+    assert np.mean(change[31]) == pytest.approx(-0.0125, abs=0.004)
+    assert abs(np.mean(change[78])) < 0.003
+
+
+def test_sizes_move_atoms_as_emt_does() -> None:
+    emt, elastic = (_alloy(1, diameter_A=20.0, **{key: True}) for key in ("relax", "size_strain"))
+    inside = np.linalg.norm(elastic.positions_A - elastic.positions_A.mean(axis=0), axis=1) < 7.0
+    ours, theirs = (s.truth["displacement_A"][inside].ravel() for s in (elastic, emt))
+    assert np.corrcoef(ours, theirs)[0, 1] > 0.3
+    assert 0.5 < ours.std() / theirs.std() < 1.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pair_order": {"Pt-Au": 0.1}}, "pair_order: 'Pt-Au' is no pair of the composition"),
+        ({"pair_order": {"Pt": 0.1}}, "pair_order: 'Pt' is no pair"),
+        (
+            {"pair_order": {"Pt-Ni": 0.1}, "short_range_order": 0.1},
+            "pair_order is set with short_range_order",
+        ),
+        ({"pair_order": {"Pt-Ni": -0.9}}, r"pair_order: 200 swaps per atom reached only Pt-Ni -0"),
+        ({"size_strain": True, "relax": True}, "size_strain is set with relax: true"),
+        ({"composition": {"Pt": 0.95, "In": 0.05}, "size_strain": True}, "size_strain: the size of In"),
+    ],
+)
+def test_orders_and_sizes_that_cannot_be_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        _alloy(**changes)

@@ -411,3 +411,36 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         _build(FileSpecimen(kind="file", path=str(tmp_path)))
     with pytest.raises(FileNotFoundError, match="does not exist"):
         _build(FileSpecimen(kind="file", path="postgresql://somewhere/else"))
+
+
+def test_a_file_is_cropped_and_its_elements_changed(tmp_path: Path) -> None:
+    atoms = bulk("NiPt", "rocksalt", a=4.0, cubic=True).repeat(4)
+    path = tmp_path / "cube.xyz"
+    write(path, atoms)
+    middle = (atoms.positions.min(axis=0) + atoms.positions.max(axis=0)) / 2.0
+    whole = FileSpecimen(kind="file", path=str(path))
+    ball = _build(whole.model_copy(update={"crop_diameter_A": 9.0, "species": {"Ni": "Pd"}}))
+    radius = np.linalg.norm(atoms.positions - middle, axis=1)
+    assert len(ball.positions_A) == np.count_nonzero(radius <= 4.5)
+    assert set(ball.atomic_numbers) == {46, 78}
+    box = _build(whole.model_copy(update={"crop_box_A": (14.0, 6.0, 2.0)}))
+    np.testing.assert_allclose(np.ptp(box.positions_A, axis=0), [14.0, 6.0, 2.0], atol=1e-6)
+    assert len(box.positions_A) == 8 * 4 * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"crop_diameter_A": 0.1}, r"crop_diameter_A 0\.1 keeps none of the 64 atoms"),
+        ({"crop_box_A": [0.1, 1.0, 1.0]}, "crop_box_A .* keeps none"),
+        ({"crop_box_A": [0.0, 1.0, 1.0]}, "allowed are edges above 0"),
+        ({"crop_box_A": [9, 9, 9], "crop_diameter_A": 9}, "crop_box_A is set with crop_diameter_A"),
+        ({"species": {"Au": "Pt"}}, "species: Au is not in"),
+        ({"species": {"Pt": "Xx"}}, "found 'Xx'; allowed is a chemical symbol"),
+    ],
+)
+def test_a_crop_that_cannot_be_is_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    path = tmp_path / "cube.xyz"
+    write(path, bulk("NiPt", "rocksalt", a=4.0, cubic=True).repeat(2))
+    with pytest.raises(ValueError, match=message):
+        _build(FileSpecimen.model_validate({"kind": "file", "path": str(path), **changes}))

@@ -151,10 +151,19 @@ class AlloySpecimen(ParticleSection):
         le=0.7,
         description="Warren-Cowley α of nearest neighbours, two main elements (unlike: -); null: chance",
     )
+    pair_order: dict[str, Annotated[float, Field(ge=-2, le=1)]] | None = Field(
+        None,
+        min_length=1,
+        description='Warren-Cowley α of any pairs of elements instead: {"Pt-Ni": -0.1, "Pt-Ga": -0.2}',
+    )
     lattice_A: float | None = Field(
         None, gt=2, lt=8, description="cubic lattice parameter, Å; default: Vegard's law with ASE's"
     )
     relax: bool = Field(False, description="relax with ASE's EMT (Al, Cu, Ag, Au, Ni, Pd, Pt)")
+    size_strain: bool = Field(
+        False, description="without relax: every atom pushes the others by its size, as an elastic point"
+    )
+    poisson_ratio: float = Field(0.38, ge=0, lt=0.5, description="Poisson's ratio of size_strain")
 
     @model_validator(mode="after")
     def _elements_fit(self) -> AlloySpecimen:
@@ -173,13 +182,24 @@ class AlloySpecimen(ParticleSection):
             for key, is_set in (
                 ("order", self.order != "random"),
                 ("short_range_order", self.short_range_order is not None),
+                ("pair_order", self.pair_order is not None),
             )
             if is_set
         ]
         if wanted and len(self.composition) == 1:
             raise ValueError(f"{wanted[0]} is set for one element; give composition two or more")
-        if len(wanted) == 2:
-            raise ValueError(f"short_range_order is set with order {self.order}; allowed is order random")
+        if len(wanted) > 1:
+            found = f"order {self.order}" if wanted[0] == "order" else wanted[0]
+            raise ValueError(f"{wanted[1]} is set with {found}; allowed is one of them, or order random")
+        if self.relax and self.size_strain:
+            raise ValueError("size_strain is set with relax: true, which knows sizes itself; set one of them")
+        for pair in self.pair_order or {}:
+            parts = pair.split("-")
+            if len(set(parts)) != 2 or not set(parts) <= set(self.composition):
+                raise ValueError(
+                    f"pair_order: {pair!r} is no pair of the composition; allowed are two of "
+                    f"{', '.join(self.composition)}, such as Pt-Ni"
+                )
         return self
 
 
@@ -188,7 +208,22 @@ class FileSpecimen(SpecimenSection):
 
     kind: Literal["file"]
     path: str = Field(description="file that ASE reads (xyz, cif, POSCAR, …)")
+    species: dict[Symbol, Symbol] = Field({}, description="elements to take for others: {Ir: Pt}")
+    crop_diameter_A: float | None = Field(
+        None, gt=0, description="keep a ball of this diameter in the middle, Å; null: everything"
+    )
+    crop_box_A: tuple[float, float, float] | None = Field(
+        None, description="keep a box of these edges x, y, z in the middle, Å; null: everything"
+    )
     rotate: bool = Field(False, description="free random orientation")
+
+    @model_validator(mode="after")
+    def _crop_is_clear(self) -> FileSpecimen:
+        if self.crop_diameter_A is not None and self.crop_box_A is not None:
+            raise ValueError("crop_box_A is set with crop_diameter_A; allowed is one of them")
+        if self.crop_box_A is not None and min(self.crop_box_A) <= 0:
+            raise ValueError(f"crop_box_A is {list(self.crop_box_A)}; allowed are edges above 0")
+        return self
 
 
 SpecimenConfig = Annotated[

@@ -6,6 +6,7 @@ equals, the heavier), A before B; the order in which a recipe names them does no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,13 +16,18 @@ from scipy.sparse import csr_matrix
 
 from picotome.configs.specimens import AlloySpecimen
 from picotome.records import Specimen
+from picotome.simgen.atom_sizes import atom_size_A, expected_lattice_A, vegard_A
 from picotome.simgen.disorder import apply_disorder
-from picotome.simgen.lattice import bonds, cut_crystal, facet_level, facets, tabulated_fcc_A
+from picotome.simgen.lattice import bonds, cut_crystal, facet_level, facets
+from picotome.simgen.misfit import size_displacement
 from picotome.simgen.relaxation import check_emt_elements, relax_with_emt
-from picotome.simgen.short_range_order import order_neighbours, warren_cowley
+from picotome.simgen.short_range_order import (
+    order_neighbours,
+    order_pairs,
+    pair_parameter,
+    warren_cowley,
+)
 
-# Of atoms whose own lattice is not f.c.c., which say nothing about the size of the alloy's.
-_MOST_FOREIGN = 0.1
 _FULL_SHELL = 12
 # Share of the sites where L1_0 and L1_2 want the second element.
 _SHARE_OF_B = {"L1_0": 0.5, "L1_2": 0.25}
@@ -40,6 +46,12 @@ def build_alloy(config: AlloySpecimen, *, rng: np.random.Generator) -> Specimen:
     where there are not, the inside holds none, the rest in their proportions, and the particle is richer in
     the element than asked. In an ordered one the inside keeps its order and the particle is richer, too. The
     description states the count of each element.
+
+    `short_range_order` orders the two main elements and leaves others where they are; `pair_order` orders any
+    pairs, by swapping atoms of all elements.
+
+    Atoms differ in size. EMT relaxes that; where it does not know an element (Ga), `size_strain` moves every
+    atom in the elastic field of all others (`size_displacement`).
 
     The lattice parameter follows Vegard's law for the atoms that the particle has; elements that are not
     f.c.c. themselves, such as Ga, are left out of the mean.
@@ -65,16 +77,28 @@ def build_alloy(config: AlloySpecimen, *, rng: np.random.Generator) -> Specimen:
     sites = cut_crystal(level, diameter_A=diameter_A, lattice_A=guess_A, rng=rng)
     symbols, truth, remark = occupy(sites, config=config, lattice_A=guess_A, rng=rng)
     count = {symbol: int(np.count_nonzero(symbols == symbol)) for symbol in composition}
-    lattice_A = config.lattice_A or _vegard_A(count)
+    lattice_A = config.lattice_A or vegard_A(count)
     sites = sites * (lattice_A / guess_A)
     numbers = _atomic_numbers(symbols)
-    placed = relax_with_emt(sites, atomic_numbers=numbers, lattice_A=lattice_A) if config.relax else sites
+    placed, moved_by = sites, ""
+    if config.relax:
+        moved_by = ", EMT-relaxed"
+        placed = relax_with_emt(sites, atomic_numbers=numbers, lattice_A=lattice_A)
+    elif config.size_strain:
+        moved_by = ", strained by sizes"
+        size_A = {symbol: atom_size_A(symbol) for symbol in composition}
+        placed = sites + size_displacement(
+            sites,
+            misfit=np.array([size_A[symbol] / lattice_A - 1.0 for symbol in symbols]),
+            atom_radius_A=lattice_A * math.cbrt(3.0 / (16.0 * math.pi)),
+            poisson_ratio=config.poisson_ratio,
+        )
     formula = " ".join(f"{symbol}{n}" for symbol, n in count.items())
     alloy = Specimen(
         positions_A=placed,
         atomic_numbers=numbers,
         description=f"{formula} alloy{remark}, {len(sites)} atoms, {diameter_A:.1f} Å, "
-        f"lattice {lattice_A:.3f} Å{', EMT-relaxed' if config.relax else ''}",
+        f"lattice {lattice_A:.3f} Å{moved_by}",
         truth={"displacement_A": placed - sites, **truth},
     )
     return apply_disorder(alloy, config=config.disorder, rng=rng)
@@ -108,6 +132,11 @@ def occupy(
                 kinds, neighbours, ~is_surface, target=config.short_range_order, rng=rng
             )
             remark += f", Warren-Cowley α {reached:.3f}"
+        if config.pair_order is not None:
+            kinds, words = _with_pair_order(
+                kinds, neighbours, ~is_surface, config=config, symbols=symbols, rng=rng
+            )
+            remark += f", Warren-Cowley α {words}"
     else:
         of_b = second_sublattice(sites, order=config.order, lattice_A=lattice_A, rng=rng)
         truth["sublattice"] = of_b.astype(np.int64)
@@ -186,23 +215,26 @@ def _with_short_range_order(
     return kinds, warren_cowley(kinds[index], among)
 
 
-def expected_lattice_A(composition: Mapping[str, float]) -> float:
-    """Lattice parameter of the composition asked for, in Å."""
-    foreign = [symbol for symbol in composition if tabulated_fcc_A(symbol) is None]
-    share = sum(composition[symbol] for symbol in foreign)
-    if share > _MOST_FOREIGN:
-        raise ValueError(
-            f"composition has {share:g} of {', '.join(foreign)}, not f.c.c. by itself; allowed is "
-            f"{_MOST_FOREIGN:g} where the lattice parameter follows from the elements: give lattice_A"
-        )
-    return _vegard_A(composition)
-
-
-def _vegard_A(amounts: Mapping[str, float]) -> float:
-    """Mean lattice parameter of the f.c.c. elements, weighted by their amounts, in Å."""
-    known = {symbol: tabulated_fcc_A(symbol) for symbol in amounts}
-    pairs = [(a, amounts[symbol]) for symbol, a in known.items() if a is not None]
-    return float(np.average([a for a, _ in pairs], weights=[amount for _, amount in pairs]))
+def _with_pair_order(
+    kinds: NDArray[Any],
+    neighbours: csr_matrix,
+    is_free: NDArray[Any],
+    *,
+    config: AlloySpecimen,
+    symbols: list[str],
+    rng: np.random.Generator,
+) -> tuple[NDArray[Any], str]:
+    """Order the pairs among atoms that are free to move, and say what was reached."""
+    index = np.flatnonzero(is_free)
+    among = neighbours[index][:, index]
+    targets, names = {}, {}
+    for name, target in (config.pair_order or {}).items():
+        first, second = sorted(symbols.index(symbol) for symbol in name.split("-"))
+        targets[first, second], names[first, second] = target, name
+    kinds = kinds.copy()
+    kinds[index] = order_pairs(kinds[index], among, targets=targets, names=names, rng=rng)
+    reached = (f"{pair_parameter(kinds[index], among, pair=pair):.3f} ({names[pair]})" for pair in targets)
+    return kinds, ", ".join(reached)
 
 
 def _ranked(composition: Mapping[str, float]) -> dict[str, float]:

@@ -12,7 +12,8 @@ from scipy.spatial import cKDTree
 
 from picotome.configs.compounds import AmorphousSpecimen
 from picotome.records import Specimen
-from picotome.simgen.alloy import expected_lattice_A, whole_numbers
+from picotome.simgen.alloy import whole_numbers
+from picotome.simgen.atom_sizes import expected_lattice_A
 from picotome.simgen.lattice import MIN_ATOMS, atomic_number
 
 _N_PUSHES = 60

@@ -54,6 +54,36 @@ def sphere_in_sphere(
     return displacement_A, strain
 
 
+def size_displacement(
+    sites_A: NDArray[Any], *, misfit: NDArray[Any], atom_radius_A: float, poisson_ratio: float
+) -> NDArray[Any]:
+    """(n, 3) displacement of every atom by the sizes of all others, Å.
+
+    Atom j is a sphere of the lattice's volume per atom that wants to be larger by ε_j, its `misfit`; outside
+    of it the field of `sphere_in_sphere` without a surface is α ε r_a³ / r² away from it, with
+    α = (1 + ν) / (3 (1 − ν)). The mean misfit belongs to the lattice parameter and is taken out, as is the
+    motion of the whole.
+
+    Parameters
+    ----------
+    misfit
+        (n,) length of the atom over that of the lattice, minus 1.
+    atom_radius_A
+        Radius of a sphere with the lattice's volume per atom.
+    """
+    strength = (1.0 + poisson_ratio) / (3.0 * (1.0 - poisson_ratio)) * atom_radius_A**3
+    source = strength * (misfit - misfit.mean())
+    moved = np.empty_like(sites_A)
+    for number, site in enumerate(sites_A):
+        apart = site - sites_A
+        distance_A = np.linalg.norm(apart, axis=1)
+        # The atom itself is at distance 0 and pulls nowhere.
+        distance_A[number] = np.inf
+        moved[number] = (source / distance_A**3) @ apart
+    moved -= moved.mean(axis=0)
+    return moved
+
+
 def local_strain(sites_A: NDArray[Any], displacement_A: NDArray[Any], *, nearest_A: float) -> NDArray[Any]:
     """(n, 3, 3) symmetric strain at each site: the gradient that best explains how its neighbours moved.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,101 @@ def order_neighbours(
             f"{target - excess / chance:.3f}; ask for a value nearer to 0"
         )
     return np.array(kind)
+
+
+def pair_parameter(kinds: NDArray[Any], neighbours: csr_matrix, *, pair: tuple[int, int]) -> float:
+    """First-shell parameter α between any two kinds; `warren_cowley` is that of the pair (0, 1)."""
+    first, second = ((kinds == kind).astype(np.float64) for kind in pair)
+    chance = float(first.mean() * second.mean() * neighbours.sum())
+    return 1.0 - float(first @ (neighbours @ second)) / chance if chance else math.nan
+
+
+def order_pairs(
+    kinds: NDArray[Any],
+    neighbours: csr_matrix,
+    *,
+    targets: Mapping[tuple[int, int], float],
+    names: Mapping[tuple[int, int], str],
+    rng: np.random.Generator,
+) -> NDArray[Any]:
+    """Swap atoms of any kinds until `pair_parameter` of every pair is at its target, to 0.005 or two bonds.
+
+    Atoms are drawn at random and swapped where that lowers the sum of the squared excesses of bonds, each in
+    units of what is allowed. Pairs without a target are free.
+
+    Parameters
+    ----------
+    targets, names
+        α and what to call the pair in a message, by pair of kinds.
+
+    Returns
+    -------
+    (n,) kinds, as many of each as before.
+
+    Raises
+    ------
+    ValueError
+        A target is not reached, or a pair has no atoms to swap.
+    """
+    share = np.bincount(kinds, minlength=max(max(pair) for pair in targets) + 1) / max(len(kinds), 1)
+    n_kinds = len(share)
+    chance = {pair: float(share[pair[0]] * share[pair[1]] * neighbours.sum()) for pair in targets}
+    for pair, expected in chance.items():
+        if expected == 0.0:
+            raise ValueError(f"pair_order: no atoms that may be swapped make {names[pair]} pairs; drop it")
+    allowed = {pair: max(2.0, _TOLERANCE * expected) for pair, expected in chance.items()}
+    near = np.stack([neighbours @ (kinds == kind).astype(np.int64) for kind in range(n_kinds)], axis=1)
+    excess = {
+        (i, j): float(near[kinds == i, j].sum()) - (1.0 - target) * chance[i, j]
+        for (i, j), target in targets.items()
+    }
+    weights = {pair: 1.0 / allowed[pair] ** 2 for pair in targets}
+    around = [part.tolist() for part in np.split(neighbours.indices, neighbours.indptr[1:-1])]
+    count, kind = near.tolist(), kinds.tolist()
+    for _ in range(math.ceil(_SWAPS_PER_ATOM * len(kind) / _DRAWN_AT_ONCE)):
+        for a, b in rng.integers(len(kind), size=(_DRAWN_AT_ONCE, 2)).tolist():
+            if all(abs(excess[pair]) <= allowed[pair] for pair in targets):
+                return np.array(kind)
+            p, q = kind[a], kind[b]
+            if p == q:
+                continue
+            are_bound = b in around[a]
+            change = {pair: _change(pair, p, q, count[a], count[b], are_bound=are_bound) for pair in targets}
+            gain = sum(weights[pair] * delta * (2.0 * excess[pair] + delta) for pair, delta in change.items())
+            if gain >= 0.0:
+                continue
+            for pair, delta in change.items():
+                excess[pair] += delta
+            kind[a], kind[b] = q, p
+            for atom, lost, gained in ((a, p, q), (b, q, p)):
+                for other in around[atom]:
+                    count[other][lost] -= 1
+                    count[other][gained] += 1
+    missed = [pair for pair in targets if abs(excess[pair]) > allowed[pair]]
+    if missed:
+        reached = ", ".join(
+            f"{names[pair]} {targets[pair] - excess[pair] / chance[pair]:.3f} of {targets[pair]:g}"
+            for pair in missed
+        )
+        raise ValueError(
+            f"pair_order: {_SWAPS_PER_ATOM} swaps per atom reached only {reached}; ask for values that go "
+            f"together, or nearer to 0"
+        )
+    return np.array(kind)
+
+
+def _change(
+    pair: tuple[int, int], p: int, q: int, near_p: list[int], near_q: list[int], *, are_bound: bool
+) -> int:
+    """By how much the bonds of a pair of kinds grow when an atom of kind p and one of kind q are swapped."""
+    total = 0
+    for i, j in (pair, pair[::-1]):
+        if i == p:
+            total += near_q[j] - near_p[j]
+        if i == q:
+            total += near_p[j] - near_q[j]
+    # A bond between the two stays what it is, but was counted as lost at both ends.
+    return total + 2 * (are_bound and set(pair) == {p, q})
 
 
 def _unlike_bonds(kinds: NDArray[Any], neighbours: csr_matrix) -> float:

@@ -6,26 +6,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from picotome.configs.specimens import FileSpecimen
 from picotome.records import Specimen
+from picotome.simgen.lattice import atomic_number
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 # Databases and folders are not structure files, and a name must never open a connection.
+_ON_EDGE_A = 1e-6
 _REFUSED_FORMATS = frozenset({"db", "mysql", "postgresql", "bundletrajectory"})
 
 
 def read_structure(config: FileSpecimen, *, rng: np.random.Generator) -> Specimen:
-    """Read a structure file with ASE; `rng` is not used.
+    """Read a structure file with ASE, put elements in place of others and crop it; `rng` is not used.
+
+    What is kept lies in a ball or box around the middle of the atoms' bounding box, edges included, in the
+    file's own axes.
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
     ValueError
-        ASE cannot read it, or it does not hold exactly one structure of real atoms.
+        ASE cannot read it, it does not hold exactly one structure of real atoms, an element that `species`
+        names is not there, or the crop keeps nothing.
     """
     from ase.data import chemical_symbols
 
@@ -36,6 +43,13 @@ def read_structure(config: FileSpecimen, *, rng: np.random.Generator) -> Specime
         raise ValueError(f"path: {config.path} has positions that are not finite numbers")
     if (numbers < 1).any():
         raise ValueError(f"path: {config.path} has {np.count_nonzero(numbers < 1)} atoms of unknown element")
+    numbers = _with_species(numbers, config)
+    kept = _is_kept(positions, config)
+    if not kept.any():
+        raise ValueError(
+            f"{_crop_key(config)} keeps none of the {len(kept)} atoms of {config.path}; enlarge it"
+        )
+    positions, numbers = positions[kept], numbers[kept]
     kinds, count = np.unique(numbers, return_counts=True)
     formula = " ".join(f"{chemical_symbols[z]}{n}" for z, n in zip(kinds, count, strict=True))
     return Specimen(
@@ -43,6 +57,32 @@ def read_structure(config: FileSpecimen, *, rng: np.random.Generator) -> Specime
         atomic_numbers=numbers,
         description=f"{Path(config.path).name}, {len(numbers)} atoms, {formula}",
     )
+
+
+def _with_species(numbers: NDArray[Any], config: FileSpecimen) -> NDArray[Any]:
+    changed = numbers.copy()
+    for old, new in config.species.items():
+        here = numbers == atomic_number(old)
+        if not here.any():
+            raise ValueError(f"species: {old} is not in {config.path}; leave it out")
+        changed[here] = atomic_number(new)
+    return changed
+
+
+def _is_kept(positions: NDArray[Any], config: FileSpecimen) -> NDArray[Any]:
+    from_middle = positions - (positions.min(axis=0) + positions.max(axis=0)) / 2.0
+    kept = np.full(len(positions), True)
+    if config.crop_diameter_A is not None:
+        kept = np.linalg.norm(from_middle, axis=1) <= config.crop_diameter_A / 2.0 + _ON_EDGE_A
+    elif config.crop_box_A is not None:
+        kept = (np.abs(from_middle) <= np.array(config.crop_box_A) / 2.0 + _ON_EDGE_A).all(axis=1)
+    return kept
+
+
+def _crop_key(config: FileSpecimen) -> str:
+    if config.crop_box_A is not None:
+        return f"crop_box_A {list(config.crop_box_A)}"
+    return f"crop_diameter_A {config.crop_diameter_A:g}"
 
 
 def _read_atoms(path: Path) -> Atoms:
