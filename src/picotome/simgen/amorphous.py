@@ -22,6 +22,7 @@ _ENOUGH = 1e-3
 # Atoms gather at the wall. With their centres kept this share of their mean distance inside of it, the
 # density inside is that of the whole (measured at 20 and 30 Å, 1 %).
 _WALL = 0.28
+_MEASURED_AT = 0.6
 
 
 def build_amorphous(config: AmorphousSpecimen, *, rng: np.random.Generator) -> Specimen:
@@ -75,7 +76,11 @@ def build_amorphous(config: AmorphousSpecimen, *, rng: np.random.Generator) -> S
 
 
 def pack(
-    radii_A: NDArray[Any], *, diameter_A: float, min_distance_A: float, rng: np.random.Generator
+    radii_A: NDArray[Any],
+    *,
+    diameter_A: float,
+    min_distance_A: float,
+    rng: np.random.Generator,
 ) -> NDArray[Any]:
     """(n, 3) centres of spheres of (n,) `radii_A`, packed at random with centres in a ball.
 
@@ -85,7 +90,9 @@ def pack(
         Centres stay closer than `min_distance_A`.
     """
     n_atoms = len(radii_A)
-    inner_A = diameter_A / 2.0 - _WALL * math.cbrt(math.pi / 6.0 / n_atoms) * diameter_A
+    packing = float((2.0 * radii_A / diameter_A) ** 3 @ np.ones(n_atoms))
+    wall = _WALL * min(packing / _MEASURED_AT, 1.0)
+    inner_A = diameter_A / 2.0 - wall * math.cbrt(math.pi / 6.0 / n_atoms) * diameter_A
     direction = rng.normal(size=(n_atoms, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     positions_A = inner_A * np.cbrt(rng.uniform(size=n_atoms))[:, None] * direction

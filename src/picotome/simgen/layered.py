@@ -15,8 +15,10 @@ from picotome.records import Specimen
 from picotome.simgen.disorder import apply_disorder
 from picotome.simgen.lattice import atomic_number
 
-# An empty slab this thick between the planes of atoms is a van der Waals gap.
+# An empty slab this thick between the planes of atoms that no bond crosses is a van der Waals gap; bonds are
+# at most this much longer than the sum of the covalent radii.
 _GAP_A = 2.0
+_BOND = 1.25
 _MIN_CELLS = 4
 
 
@@ -50,9 +52,9 @@ _CR_O_A = 1.99
 def build_layered(config: LayeredSpecimen, *, rng: np.random.Generator) -> Specimen:
     """Cut a flake of whole cells.
 
-    The layers are stacked along the normal of a and b; a layer is what lies between two gaps of more than 2 Å
-    without atoms, and a crystal without gaps is counted in cells. In the plane, the cells whose middle lies
-    in the outline belong to the flake, so that its composition is the crystal's.
+    The layers are stacked along the normal of a and b; a layer is what lies between two gaps of more than
+    2 Å without atoms and bonds, and a crystal without gaps is counted in cells. In the plane, the cells whose
+    middle lies in the outline belong to the flake, so that its composition is the crystal's.
 
     Returns
     -------
@@ -161,8 +163,9 @@ def split_layers(crystal: CrystalCell) -> list[tuple[NDArray[Any], NDArray[Any]]
     period_A = float(crystal.cell_A[2] @ normal / np.linalg.norm(normal))
     order = np.argsort(crystal.fractional[:, 2], kind="stable")
     heights = crystal.fractional[order, 2]
-    gaps_A = np.diff(np.append(heights, heights[0] + 1.0)) * abs(period_A)
-    ends = np.flatnonzero(gaps_A > _GAP_A)
+    steps = np.diff(np.append(heights, heights[0] + 1.0))
+    is_bridged = _is_bridged(crystal, heights + steps / 2.0)
+    ends = np.flatnonzero((steps * abs(period_A) > _GAP_A) & ~is_bridged)
     if len(ends) == 0:
         return [(order, crystal.fractional[order])]
     # Start behind the last gap of the cell, so that no layer is torn.
@@ -172,6 +175,21 @@ def split_layers(crystal: CrystalCell) -> list[tuple[NDArray[Any], NDArray[Any]]
     order, unwrapped = np.roll(order, -start), np.roll(unwrapped, -start, axis=0)
     pieces = np.sort((ends - start) % len(order) + 1)[:-1]
     return list(zip(np.split(order, pieces), np.split(unwrapped, pieces), strict=True))
+
+
+def _is_bridged(crystal: CrystalCell, heights: NDArray[Any]) -> NDArray[Any]:
+    """Whether a chemical bond crosses each of the planes at these heights, in cells along c."""
+    from ase import Atoms
+    from ase.neighborlist import natural_cutoffs, neighbor_list
+
+    atoms = Atoms(crystal.atomic_numbers, scaled_positions=crystal.fractional, cell=crystal.cell_A, pbc=True)
+    first, bonds_A = neighbor_list("iD", atoms, natural_cutoffs(atoms, mult=_BOND))
+    start = crystal.fractional[first, 2]
+    end = start + bonds_A @ np.linalg.inv(crystal.cell_A)[:, 2]
+    bridged: NDArray[Any] = (np.floor(start[:, None] - heights) != np.floor(end[:, None] - heights)).any(
+        axis=0
+    )
+    return bridged
 
 
 def _columns(cell_A: NDArray[Any], *, width_A: float, shape: str, rng: np.random.Generator) -> NDArray[Any]:
