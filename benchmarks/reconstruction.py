@@ -26,9 +26,9 @@ import numpy as np
 from picotome.configs.schema import ReconstructionConfig
 from picotome.geometry import axis_A
 from picotome.recon.solvers import reconstruct
-from picotome.recon.threads import usable_threads
 from picotome.records import TiltSeries
 from picotome.rng import stream
+from picotome.threads import usable_threads
 
 N, VOXEL_A, SIGMA_A, N_ITERATIONS, N_SLICES, N_ROUNDS = 144, 0.357, 0.45, 100, 4, 3
 TILT_DEG = np.linspace(-65.0, 65.0, 21)

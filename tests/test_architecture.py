@@ -10,7 +10,7 @@ import pytest
 import picotome
 
 SOURCE = Path(picotome.__file__).parent
-FOUNDATION = {"records", "geometry", "units", "rng", "configs", "progress", "compiled"}
+FOUNDATION = {"records", "geometry", "units", "rng", "configs", "progress", "compiled", "threads"}
 SIBLINGS = {"simgen", "recon", "trace"}
 DATASETS = FOUNDATION | SIBLINGS | {"datasets"}
 
@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "rng": set(),
     "progress": set(),
     "compiled": set(),
+    "threads": set(),
     "configs": {"configs", "units"},
     "simgen": FOUNDATION | {"simgen"},
     "recon": FOUNDATION | {"recon"},

@@ -35,6 +35,7 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("bound", "crlb_pm", ".2f"),
     ("efficiency", "efficiency", ".2f"),
     ("tilt error left", "tilt_error_left_deg", ".3f"),
+    ("its bound", "tilt_bound_deg", ".3f"),
     ("misfit", "misfit", ".3f"),
     ("seconds", "seconds", ".1f"),
 )
@@ -198,5 +199,6 @@ the picture are what the command writes.
 - **Scores**: atoms are matched one to one within 0.75 Å. Errors are measured after the mean translation is
   removed, and at `middle` and `worst` after a rigid fit, because there specimen and microscope can be turned
   together without changing an image. The bound (Cramér-Rao) is for counting noise, with everything unknown
-  that the refinement leaves free and the same motions projected out. Efficiency is RMSD / bound; the best is
+  that the refinement leaves free and the same motions projected out; the tilt error left has a bound from
+  the same matrix. Efficiency is RMSD / bound; the best is
   that of the stages with recall and precision of 0.98 or more."""

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from picotome.geometry import A_to_index, axis_A, tilt_rotation
 from picotome.recon.kernels import N_SLICES, add_projection, fill_backprojection
-from picotome.recon.threads import map_in_threads
+from picotome.threads import map_in_threads
 
 # Below this |cos θ| or |sin θ| a side of the shadow is upright as far as float32 can tell, and the divided
 # difference of the general formula would lose digits.

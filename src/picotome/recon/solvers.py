@@ -21,8 +21,8 @@ from picotome.recon.projector import (
     set_planes,
     slice_blocks,
 )
-from picotome.recon.threads import map_in_threads
 from picotome.records import TiltSeries, Tomogram
+from picotome.threads import map_in_threads
 
 _MIN_IMAGES = 2
 

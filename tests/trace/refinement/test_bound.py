@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from picotome.benchmark.gauge import tilt_error_left_deg
 from picotome.configs.imaging import AcquisitionConfig, OpticsConfig, VolumeConfig
 from picotome.configs.schema import RefinementConfig
 from picotome.records import Trace
@@ -78,7 +79,7 @@ def test_refinement_scatters_as_the_bound_and_its_own_uncertainty_say(
     """Monte Carlo: one specimen, sixteen draws of the noise."""
     errors = 1.0 if config is FREE else 0.0
     series = make_linear(errors=errors)
-    found, predicted, squares = [], [], []
+    found, predicted, squares, angles = [], [], [], []
     for seed in range(16):
         refined = refine_trace(
             start(specimen, seed), noisy(series, seed), elements=["Pt"], config=config, min_distance_A=1.8
@@ -95,11 +96,18 @@ def test_refinement_scatters_as_the_bound_and_its_own_uncertainty_say(
         squares.append((error_pm**2).sum(axis=1).mean())
         found.append(error_pm)
         predicted.append(refined.trace.uncertainty_pm[index])
+        if errors:
+            angles.append(tilt_error_left_deg(refined.images, series) ** 2)
     bound = bound_positions(specimen, noisy(series, 0), config=config)
     assert bound.turns_removed is bool(errors)
     assert np.sqrt(np.mean(squares)) == pytest.approx(bound.crlb_pm, rel=0.1)
     axis_pm = np.sqrt(np.mean(np.square(found), axis=(0, 1)))
     np.testing.assert_allclose(axis_pm, bound.crlb_axis_pm, rtol=0.12)
+    # The angles that are left beside a common turn reach their bound, too.
+    if errors:
+        assert np.sqrt(np.mean(angles)) == pytest.approx(bound.tilt_deg, rel=0.1)
+    else:
+        assert np.isnan(bound.tilt_deg)
     # Each atom's own estimate: right on average, along each axis, and for the good atoms as for the bad.
     z = np.array(found) / np.array(predicted)
     assert 0.85 < np.sqrt(np.mean(z**2)) < 1.15

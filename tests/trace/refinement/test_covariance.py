@@ -111,6 +111,8 @@ def test_sampled_agrees_with_exact_within_the_stated_error(case, geometry, monke
     each = np.einsum("nii->n", sampled.positions_A2) / np.einsum("nii->n", exact.positions_A2)
     assert np.sqrt(each).std() < 0.3
     assert np.sqrt(sampled.brightness / exact.brightness).mean() == pytest.approx(1.0, abs=0.1)
+    np.testing.assert_allclose(sampled.turn_rad, exact.turn_rad, rtol=0.3)
+    assert np.isnan(exact.turn_rad) == (not geometry)
     assert done[-1][0] == done[-1][1] == len(done)
 
 

@@ -3,19 +3,19 @@ import pytest
 import torch
 
 from picotome.geometry import axis_A
-from picotome.trace.refinement.linearised import Unknowns, forward, group_name, linearise, transpose
+from picotome.trace.refinement.linearised import FOCUS, Unknowns, forward, group_name, linearise, transpose
 from picotome.trace.refinement.model import pose
 from picotome.trace.refinement.unknowns import PROBE, Free, moved
 
 IMAGES = ("gain", "background", "shift_x", "shift_y", "turn_x", "turn_y", "turn_z", "defocus")
-COMMON = (*PROBE, group_name(0), group_name(1))
+COMMON = (*PROBE, *FOCUS, group_name(0), group_name(1))
 FREE = Free(IMAGES, COMMON)
 STEPS = {
     **dict.fromkeys(("gain", "shift_x", "shift_y", "core", "tail", "tail_fraction", group_name(0)), 1e-2),
     **dict.fromkeys(("turn_x", "turn_y", "turn_z"), 2e-3),
     group_name(1): 1e-2,
     "background": 1e-2,
-    "defocus": 0.5,
+    **dict.fromkeys(("defocus", *FOCUS), 0.5),
     "spread": 1e-5,
 }
 
@@ -127,7 +127,7 @@ def test_transpose_is_the_adjoint(case):
 def test_images_worked_on_in_parts_are_those_worked_on_at_once(case, monkeypatch):
     at_once = derivatives(case)
     change = one(case, atoms=(1, 2))
-    monkeypatch.setattr("picotome.trace.refinement.linearised._CHUNK", 1)
+    monkeypatch.setattr("picotome.trace.refinement.operators._CHUNK", 1)
     in_parts = derivatives(case)
     for name in ("images", "of_image", "common"):
         torch.testing.assert_close(getattr(at_once, name), getattr(in_parts, name))

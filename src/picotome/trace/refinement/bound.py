@@ -42,6 +42,9 @@ class Bound:
         (3,) the same along each axis.
     atom_pm
         (n, 3) bound of each coordinate of each atom.
+    tilt_deg
+        Bound of the angles of the images that are unknown (rms over images and axes), common turns removed;
+        NaN where all are known.
     relative_error
         Standard error of `crlb_pm` where it was sampled; 0 where it is exact.
     turns_removed
@@ -52,6 +55,7 @@ class Bound:
     crlb_pm: float
     crlb_axis_pm: tuple[float, float, float]
     atom_pm: Array
+    tilt_deg: float
     relative_error: float
     turns_removed: bool
 
@@ -88,11 +92,8 @@ def bound_positions(
             "there is no bound; state it"
         )
     target, model, groups = _at_truth(specimen, replace(series, dose_e_per_A2=dose))
-    known = replace(
-        free_unknowns(_by_element(config), n_groups=groups),
-        images=("gain", "background"),
-        positions=False,
-    )
+    nothing_else = _by_element(config).model_copy(update={"geometry": (), "gain": True, "background": True})
+    known = replace(free_unknowns(nothing_else, n_groups=groups), positions=False)
     model = fit_images(model, target, known, n_steps=_FIT_STEPS).model
     dark = replace(target.noise, floor=_DARK_COUNTS / target.noise.n_incident)
     free = free_unknowns(config, n_groups=groups)
@@ -113,6 +114,7 @@ def bound_of(found: Covariance, *, turns_removed: bool) -> Bound:
         crlb_pm=float(np.sqrt(variance_A2.sum(axis=1).mean())) * PM_PER_A,
         crlb_axis_pm=(float(per_axis[0]), float(per_axis[1]), float(per_axis[2])),
         atom_pm=np.sqrt(variance_A2) * PM_PER_A,
+        tilt_deg=float(np.rad2deg(found.turn_rad)),
         relative_error=found.relative_error,
         turns_removed=turns_removed,
     )

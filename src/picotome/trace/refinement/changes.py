@@ -12,8 +12,9 @@ from picotome.trace.brightness import darkest_atom, typical
 from picotome.trace.peaks import thin_out
 from picotome.trace.refinement.candidates import find_candidates
 from picotome.trace.refinement.fit import Target, expected_images, pixel_weights
-from picotome.trace.refinement.linearised import atom_windows, linearise
-from picotome.trace.refinement.model import ImageModel, pick
+from picotome.trace.refinement.linearised import linearise
+from picotome.trace.refinement.model import ImageModel
+from picotome.trace.refinement.operators import grams
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,10 +80,8 @@ def _information(model: ImageModel, target: Target) -> Array:
     """(n,) inverse variance of each brightness, all else known."""
     there = linearise(model, target.frame, free_images=(), free_common=())
     weights = pixel_weights(there.images, target)
-    total = torch.zeros_like(model.brightness_A2)
-    for tilts, spots, basis, _ in atom_windows(there):
-        light = there.gain[tilts, None, None] * basis[:, :, 0]
-        total += (pick(weights[tilts], spots) * light.square()).double().sum(dim=(0, 2))
+    light = grams(there.spots, there.shares, weights)[..., 0, 0]
+    total = (there.gain[:, None].square() * light).double().sum(dim=0)
     information: Array = total.cpu().numpy()
     return information
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ Progress = Callable[[int, int], None]
 _LARGEST_EXACT = 8000
 _N_SAMPLES, _SAMPLE_STEPS, _SAMPLE_TOLERANCE = 12, 300, 1e-2
 _TINY = 1e-300
+_TURNS = ("turn_x", "turn_y", "turn_z")
 # Variance of a coordinate, in units of what it would be were all else known, that single precision cannot
 # tell from infinity.
 _UNDETERMINED = 1e5
@@ -49,13 +50,35 @@ class Covariance:
         (n, 3, 3) covariance of each position, common motions removed.
     brightness
         (n,) variance of each brightness.
+    turn_rad
+        Standard error of the angles of the images that are free (rms over images and axes), common turns
+        removed; NaN where none is free.
     relative_error
         Of a root mean square over all atoms; of a single atom's, about 0.2. 0 where exact.
     """
 
     positions_A2: Array
     brightness: Array
+    turn_rad: float
     relative_error: float
+
+
+class Motions(NamedTuple):
+    """Common motions, and where the angles are among the unknowns of the images.
+
+    Attributes
+    ----------
+    atoms
+        (3 n, 3 or 6) orthonormal moves and turns of all atoms.
+    angles
+        (a,) indices of the free angles into the flattened unknowns of the images.
+    turns
+        (a, ≤ 3) orthonormal changes of those that follow a common turn.
+    """
+
+    atoms: Array
+    angles: Array
+    turns: Array
 
 
 def covariance(
@@ -73,20 +96,18 @@ def covariance(
     derivatives = linearise(model, target.frame, free_images=free.images, free_common=free.common)
     weights = pixel_weights(derivatives.images, target)
     positions_A = model.positions_A.cpu().numpy()
-    turns = bool(turnable_axes(free))
+    motions = Motions(rigid_motions(positions_A, turns=bool(turnable_axes(free))), *_turns(model, free))
     n_unknowns = N_ATOM * len(positions_A) + len(model.gain) * len(free.images) + len(free.common)
+    gauge = gauge_directions(model, free)
     if n_unknowns <= _LARGEST_EXACT:
         information = fisher_information(derivatives, weights)
         if free.brightness == "element":
             fixed = np.arange(3, N_ATOM * len(positions_A), N_ATOM)
             information[fixed], information[:, fixed] = 0.0, 0.0
             information[fixed, fixed] = 1.0
-        gauge = gauge_directions(model, free).cpu().numpy()
-        return _exact(information, positions_A, gauge, turns=turns)
+        return _exact(information, motions, gauge.cpu().numpy())
     _, precision = prior(model, target.start, free)
-    return _sampled(
-        normal_equations(derivatives, weights, precision), positions_A, turns=turns, progress=progress
-    )
+    return _sampled(normal_equations(derivatives, weights, precision, gauge), motions, progress=progress)
 
 
 def fisher_information(derivatives: Linearised, weights: Tensor) -> Array:
@@ -161,10 +182,11 @@ def _add_pairs(
                             information[4 * j + b, 4 * i + a] += block[a, b]
 
 
-def _exact(information: Array, positions_A: Array, gauge: Array, *, turns: bool) -> Covariance:
-    from scipy.linalg import cho_factor, cho_solve
+def _exact(information: Array, motions: Motions, gauge: Array) -> Covariance:
+    from scipy.linalg.lapack import dpotrf, dpotri
 
-    n = len(positions_A)
+    rigid = motions.atoms
+    n = len(rigid) // 3
     # The focus of a probe that does not spread changes nothing, not even what is known of the rest.
     idle = n * N_ATOM + np.flatnonzero(np.diag(information)[n * N_ATOM :] <= 0.0)
     information[idle, idle] = 1.0
@@ -176,12 +198,10 @@ def _exact(information: Array, positions_A: Array, gauge: Array, *, turns: bool)
         unseen = np.linalg.qr(gauge / scale[:, None])[0]
         information += unseen @ unseen.T
     at = (np.arange(n)[:, None] * N_ATOM + np.arange(3)).ravel()
-    try:
-        factor = cho_factor(information, lower=True, overwrite_a=True)
-        inverse = cho_solve(factor, np.eye(len(scale)), overwrite_b=True)
-        is_singular = not inverse.diagonal()[at].max() < _UNDETERMINED
-    except np.linalg.LinAlgError:
-        is_singular = True
+    factor, failed = dpotrf(information.T, lower=False, overwrite_a=True)
+    inverse, _ = dpotri(factor, lower=False, overwrite_c=True)
+    inverse = np.triu(inverse) + np.triu(inverse, 1).T
+    is_singular = failed or not inverse.diagonal()[at].max() < _UNDETERMINED
     if is_singular:
         raise ValueError(
             "the images do not determine all unknowns (their information matrix is singular): free less of "
@@ -189,18 +209,26 @@ def _exact(information: Array, positions_A: Array, gauge: Array, *, turns: bool)
         )
     brightness = inverse.diagonal()[3 : n * N_ATOM : N_ATOM] * scale[3 : n * N_ATOM : N_ATOM] ** 2
     positions = inverse[np.ix_(at, at)] * scale[at][:, None] * scale[at]
-    rigid = rigid_motions(positions_A, turns=turns)
     seen = positions @ rigid
     positions += rigid @ (rigid.T @ seen) @ rigid.T - rigid @ seen.T - seen @ rigid.T
     blocks = positions.reshape(n, 3, n, 3)[np.arange(n), :, np.arange(n), :]
-    return Covariance(positions_A2=blocks, brightness=brightness.copy(), relative_error=0.0)
+    angles = n * N_ATOM + motions.angles
+    turns = inverse[np.ix_(angles, angles)] * scale[angles][:, None] * scale[angles]
+    # The trace of P C P, with P what leaves out common turns.
+    square = np.trace(turns) - np.trace(motions.turns.T @ turns @ motions.turns)
+    return Covariance(
+        positions_A2=blocks,
+        brightness=brightness.copy(),
+        turn_rad=_root_mean(float(square), len(angles)),
+        relative_error=0.0,
+    )
 
 
-def _sampled(normal: Normal, positions_A: Array, *, turns: bool, progress: Progress | None) -> Covariance:
-    n = len(positions_A)
+def _sampled(normal: Normal, motions: Motions, *, progress: Progress | None) -> Covariance:
+    rigid = motions.atoms
+    n = len(rigid) // 3
     generator = torch.Generator(device=normal.weights.device).manual_seed(0)
-    rigid = rigid_motions(positions_A, turns=turns)
-    samples, brightness = [], []
+    samples, brightness, turned = [], [], 0.0
     for number in range(_N_SAMPLES):
         white = torch.randn(normal.weights.shape, generator=generator, device=normal.weights.device)
         right = transpose(normal.derivatives, white * normal.weights.sqrt())
@@ -208,13 +236,36 @@ def _sampled(normal: Normal, positions_A: Array, *, turns: bool, progress: Progr
         move = step.atoms[:, :3].cpu().numpy().ravel()
         samples.append((move - rigid @ (rigid.T @ move)).reshape(n, 3))
         brightness.append(step.atoms[:, 3].cpu().numpy())
+        turn = step.images.cpu().numpy().ravel()[motions.angles]
+        turned += float(np.square(turn).sum() - np.square(motions.turns.T @ turn).sum()) / _N_SAMPLES
         if progress is not None:
             progress(number + 1, _N_SAMPLES)
     drawn = np.stack(samples)
     blocks = np.einsum("sni,snj->nij", drawn, drawn) / _N_SAMPLES
     total = np.square(drawn).sum(axis=(1, 2))
     error = 0.5 * float(total.std(ddof=1) / total.mean()) / math.sqrt(_N_SAMPLES)
-    return Covariance(blocks, np.square(np.stack(brightness)).mean(axis=0), relative_error=error)
+    return Covariance(
+        positions_A2=blocks,
+        brightness=np.square(np.stack(brightness)).mean(axis=0),
+        turn_rad=_root_mean(turned, len(motions.angles)),
+        relative_error=error,
+    )
+
+
+def _turns(model: ImageModel, free: Free) -> tuple[Array, Array]:
+    """`angles` and `turns` of `Motions`."""
+    n_tilts, k = len(model.gain), len(free.images)
+    names = [name for name in _TURNS if name in free.images]
+    columns = [free.images.index(name) for name in names]
+    angles = (np.arange(n_tilts)[:, None] * k + np.array(columns, dtype=np.int64)).ravel()
+    axes = turnable_axes(free)
+    follow = model.rotations[:, [_TURNS.index(name) for name in names]][:, :, list(axes)].cpu().numpy()
+    common = follow.reshape(len(angles), len(axes))
+    return angles, np.linalg.qr(common)[0] if common.size else common
+
+
+def _root_mean(total: float, n: int) -> float:
+    return math.sqrt(max(total, 0.0) / n) if n else math.nan
 
 
 def rigid_motions(positions_A: Array, *, turns: bool) -> Array:

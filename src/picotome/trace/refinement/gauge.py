@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from picotome.trace.refinement.linearised import N_ATOM, is_group
+from picotome.trace.refinement.linearised import FOCUS, N_ATOM, is_group
 from picotome.trace.refinement.model import ImageModel
 from picotome.trace.refinement.rotations import rotation, rotation_vector
 from picotome.trace.refinement.unknowns import Free
@@ -65,6 +65,8 @@ def gauge_directions(model: ImageModel, free: Free) -> Tensor:
         atoms, images, common = _no_change(model, free)
         atoms[:, axis] = 1.0
         _set(images, free, ("shift_x", "shift_y", "defocus"), -model.rotations[:, :, axis] * _seen(model))
+        if FOCUS[axis] in free.common:
+            common[free.common.index(FOCUS[axis])] = 1.0
         directions.append(_flat(atoms, images, common))
     n = N_ATOM * len(model.positions_A) + len(model.gain) * len(free.images) + len(free.common)
     return torch.stack(directions, dim=1) if directions else model.gain.new_zeros(n, 0)

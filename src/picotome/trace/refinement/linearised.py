@@ -2,9 +2,10 @@
 
 Unknowns are three groups: of the atoms, (n, 4): x, y, z (Å) and brightness; of the images, (n_tilts, k);
 common to all, (m,). Names of the second: gain, background, shift_x, shift_y, turn_x, turn_y, turn_z, defocus;
-of the third: core, tail, tail_fraction, spread, and for the relative brightness of a group of atoms,
-group_0, group_1 … Derivatives of the first live on the atoms' windows and are kept as factors along x and y;
-those of the others are whole images.
+of the third: core, tail, tail_fraction, spread; focus_x, focus_y, focus_z, a point in the specimen's frame
+that all images are focused on; and for the relative brightness of a group of atoms, group_0, group_1 …
+Derivatives of the first live on the atoms' windows and are kept as factors along x and y; those of the others
+are whole images.
 """
 
 from __future__ import annotations
@@ -16,24 +17,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from picotome.trace.refinement.model import (
-    Frame,
-    ImageModel,
-    Spots,
-    add_up,
-    draw_spots,
-    image_range,
-    make_spots,
-    pick,
-    plain_windows,
-    some_spots,
-    weigh_windows,
-)
+from picotome.trace.refinement.model import Frame, ImageModel, Spots, image_range, make_spots, plain_windows
+from picotome.trace.refinement.operators import chunks, draw, each_chunk, weigh
 
 N_ATOM = 4
-# Windows of this many floats are worked on together.
-_CHUNK = 600_000
 _GROUP = "group_"
+FOCUS = ("focus_x", "focus_y", "focus_z")
 
 
 class Unknowns(NamedTuple):
@@ -100,7 +89,7 @@ def linearise(
     """Linearise about a model, for the named unknowns of the images and the common ones."""
     parts = [
         _linearise_some(image_range(model, tilts), frame, free_images=free_images, free_common=free_common)
-        for tilts in _chunks(len(model.gain), len(model.positions_A), frame)
+        for tilts in chunks(len(model.gain), len(model.positions_A), 2 * frame.reach + 1)
     ]
     images, corner, x, y, posed_A, slope, of_image, common = (
         torch.cat(group) for group in zip(*parts, strict=True)
@@ -120,13 +109,10 @@ def linearise(
 def forward(derivatives: Linearised, change: Unknowns) -> Tensor:
     """(n_tilts, n_pixels) change of the images."""
     move_A, brighter = change.atoms[:, :3].float(), change.atoms[:, 3].float()
-    parts = []
-    for tilts, spots in _each_chunk(derivatives):
-        moved = torch.einsum("tij,nj->tni", derivatives.rotations[tilts], move_A) * derivatives.slope[tilts]
-        light = derivatives.gain[tilts, None, None] * brighter[:, None]
-        weights = torch.cat([light, moved], dim=-1)[..., None, :] * derivatives.shares[:, None]
-        parts.append(add_up(spots, draw_spots(spots, weights)))
-    images = torch.cat(parts)
+    moved = torch.einsum("tij,nj->tni", derivatives.rotations, move_A) * derivatives.slope
+    light = derivatives.gain[:, None, None] * brighter[:, None]
+    weights = torch.cat([light, moved], dim=-1)[..., None, :] * derivatives.shares[:, None]
+    images = draw(derivatives.spots, weights)
     images += torch.einsum("tk,tkp->tp", change.images.float(), derivatives.of_image)
     images += torch.einsum("m,tmp->tp", change.common.float(), derivatives.common)
     return images
@@ -134,18 +120,26 @@ def forward(derivatives: Linearised, change: Unknowns) -> Tensor:
 
 def transpose(derivatives: Linearised, images: Tensor) -> Unknowns:
     """Apply the exact adjoint of `forward` to (n_tilts, n_pixels) images."""
-    n = derivatives.slope.shape[1]
-    atoms = torch.zeros(n, N_ATOM, dtype=torch.float64, device=images.device)
-    for tilts, spots in _each_chunk(derivatives):
-        sums = weigh_windows(spots, pick(images[tilts], spots))
-        sums = (sums * derivatives.shares[:, None]).sum(dim=-2)
-        moved = sums[..., 1:] * derivatives.slope[tilts]
-        move = torch.einsum("tij,tni->tnj", derivatives.rotations[tilts], moved)
-        light = derivatives.gain[tilts, None] * sums[..., 0]
-        atoms += torch.cat([move, light[..., None]], dim=-1).double().sum(dim=0)
+    sums = (weigh(derivatives.spots, images) * derivatives.shares[:, None]).sum(dim=-2)
+    moved = sums[..., 1:] * derivatives.slope
+    move = torch.einsum("tij,tni->tnj", derivatives.rotations, moved)
+    light = derivatives.gain[:, None] * sums[..., 0]
+    atoms = torch.cat([move, light[..., None]], dim=-1).double().sum(dim=0)
     of_image = torch.einsum("tkp,tp->tk", derivatives.of_image, images).double()
     common = torch.einsum("tmp,tp->tm", derivatives.common, images).double().sum(dim=0)
     return Unknowns(atoms, of_image, common)
+
+
+def atom_parts(derivatives: Linearised, tilts: slice = slice(None)) -> Tensor:
+    """(n_tilts, n, 4, 4) float32: the derivatives with an atom's unknowns are ``parts @ windows``.
+
+    The windows are those of `picotome.trace.refinement.model.plain_windows`.
+    """
+    slope, rotations = derivatives.slope[tilts], derivatives.rotations[tilts]
+    parts = slope.new_zeros(*slope.shape[:2], N_ATOM, N_ATOM)
+    parts[:, :, :3, 1:] = (slope[..., None] * rotations[:, None]).transpose(-1, -2)
+    parts[:, :, 3, 0] = derivatives.gain[tilts, None]
+    return parts
 
 
 def atom_windows(derivatives: Linearised) -> Iterator[tuple[slice, Spots, Tensor, Tensor]]:
@@ -160,24 +154,8 @@ def atom_windows(derivatives: Linearised) -> Iterator[tuple[slice, Spots, Tensor
     parts
         (n_tilts, n, 4, 4) float32: the derivatives are ``parts @ basis``.
     """
-    for tilts, spots in _each_chunk(derivatives, times=N_ATOM):
-        slope, rotations = derivatives.slope[tilts], derivatives.rotations[tilts]
-        parts = slope.new_zeros(*slope.shape[:2], N_ATOM, N_ATOM)
-        parts[:, :, :3, 1:] = (slope[..., None] * rotations[:, None]).transpose(-1, -2)
-        parts[:, :, 3, 0] = derivatives.gain[tilts, None]
-        yield tilts, spots, plain_windows(spots, derivatives.shares), parts
-
-
-def _chunks(n_tilts: int, n: int, frame: Frame, *, times: int = 1) -> list[slice]:
-    step = max(1, _CHUNK // max(1, n * (2 * frame.reach + 1) ** 2 * times))
-    return [slice(start, start + step) for start in range(0, n_tilts, step)]
-
-
-def _each_chunk(derivatives: Linearised, *, times: int = 1) -> Iterator[tuple[slice, Spots]]:
-    spots = derivatives.spots
-    n_tilts, n = spots.corner.shape
-    for tilts in _chunks(n_tilts, n, spots.frame, times=times):
-        yield tilts, some_spots(spots, tilts)
+    for tilts, spots in each_chunk(derivatives.spots, times=N_ATOM):
+        yield tilts, spots, plain_windows(spots, derivatives.shares), atom_parts(derivatives, tilts)
 
 
 def _shares(model: ImageModel) -> Tensor:
@@ -194,7 +172,7 @@ def _linearise_some(
     beam = 2.0 * part.spread * (spots.posed_A[..., 2] - part.defocus_A[:, None])
     slope = torch.stack([torch.ones_like(beam), torch.ones_like(beam), beam], dim=-1) * strength[..., None]
     of_image = {name: _of_image(name, part, spots, signal, slope) for name in free_images}
-    common = {name: _common(name, part, spots, strength) for name in free_common}
+    common = {name: _common(name, part, spots, strength, slope) for name in free_common}
     return (
         images,
         spots.corner,
@@ -225,7 +203,7 @@ def _draw(
     if wider is not None:
         weights[..., 3] = wider
     shares = _shares(part) if shares is None else shares
-    return add_up(spots, draw_spots(spots, weights.float()[..., None, :] * shares[:, None]))
+    return draw(spots, weights.float()[..., None, :] * shares[:, None])
 
 
 def _of_image(name: str, part: ImageModel, spots: Spots, signal: Tensor, slope: Tensor) -> Tensor:
@@ -249,7 +227,9 @@ def _of_image(name: str, part: ImageModel, spots: Spots, signal: Tensor, slope: 
     return _draw(spots, part, moved=torch.stack(move, dim=-1) * slope)
 
 
-def _common(name: str, part: ImageModel, spots: Spots, strength: Tensor) -> Tensor:
+def _common(name: str, part: ImageModel, spots: Spots, strength: Tensor, slope: Tensor) -> Tensor:
+    if name in FOCUS:
+        return _draw(spots, part, wider=-slope[..., 2] * part.rotations[:, 2, FOCUS.index(name)][:, None])
     if name == "spread":
         return _draw(spots, part, wider=strength * (spots.posed_A[..., 2] - part.defocus_A[:, None]) ** 2)
     if is_group(name):

@@ -22,9 +22,9 @@ from picotome.trace.refinement.model import ImageModel
 from picotome.trace.refinement.noise import estimate_misfit, estimate_noise, variance
 from picotome.trace.refinement.start import begin, find_shifts
 from picotome.trace.refinement.unknowns import (
-    PROBE,
     Free,
     free_unknowns,
+    of_atoms,
     with_known_spread,
     without_geometry,
 )
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
 
 _ALIGN_STEPS = 4
-_COARSE_STEPS, _COARSE_A = 8, 5e-3
+# In standard errors: well enough to judge atoms by.
+_COARSE_STEPS, _COARSE = 8, 0.1
 _N_ROUNDS = 3
 _N_MIRRORS = 2
 # Pixels above this part of the brightest hold signal.
@@ -125,9 +126,7 @@ def refine_trace(
     counted = _counter(progress, most)
 
     def roughly(model: ImageModel, target: Target, free: Free = free) -> ImageModel:
-        fitted = fit_images(
-            model, target, free, n_steps=_COARSE_STEPS, tolerance_A=_COARSE_A, step_done=counted
-        )
+        fitted = fit_images(model, target, free, n_steps=_COARSE_STEPS, tolerance=_COARSE, step_done=counted)
         return fitted.model
 
     # A probe that does not spread could be in focus anywhere: its spread waits until the focus is found.
@@ -234,7 +233,7 @@ def _learned(fitted: Fitted, target: Target, *, n_added: int, n_removed: int) ->
 
 def _as_trace(model: ImageModel, target: Target, free: Free, elements: Sequence[str]) -> Trace:
     """Brightest atom first, with what the images say of each."""
-    found = covariance(model, target, replace(free, common=PROBE, brightness="atom"))
+    found = covariance(model, target, of_atoms(free))
     expected = expected_images(model, target)
     chi2 = ((target.images - expected) ** 2 / variance(expected, target.noise))[_lit(expected, target)].mean()
     # Where even the whole noise model explains too little, errors are larger in proportion.

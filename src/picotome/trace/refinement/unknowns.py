@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from picotome.configs.schema import RefinementConfig
-from picotome.trace.refinement.linearised import N_ATOM, Unknowns, group_name, group_of, is_group
+from picotome.trace.refinement.linearised import FOCUS, N_ATOM, Unknowns, group_name, group_of, is_group
 from picotome.trace.refinement.model import ImageModel
 from picotome.trace.refinement.rotations import rotation, rotation_vector
 
@@ -34,6 +34,7 @@ _WIDTH = {
     "tail": 1.0,
     "tail_fraction": 0.3,
     "spread": 2e-4,
+    **dict.fromkeys(FOCUS, 20.0),
 }
 # Variance per squared distance from focus of a cone of 30 mrad: α² / 4.
 SPREAD = 2.2e-4
@@ -73,13 +74,22 @@ def free_unknowns(config: RefinementConfig, *, n_groups: int) -> Free:
         if part in config.geometry:
             images.extend(_GEOMETRY[part])
     groups = tuple(group_name(k) for k in range(n_groups)) if config.brightness == "element" else ()
-    return Free(tuple(images), PROBE + groups, brightness=config.brightness)
+    # Where shifts are free nothing says where the specimen stands to the focus, if that is not free anyway.
+    focus = FOCUS if "shifts" in config.geometry and "defocus" not in config.geometry else ()
+    return Free(tuple(images), PROBE + focus + groups, brightness=config.brightness)
+
+
+def of_atoms(free: Free) -> Free:
+    """The same, with a brightness for each atom."""
+    common = tuple(name for name in free.common if not is_group(name))
+    return replace(free, common=common, brightness="atom")
 
 
 def without_geometry(free: Free) -> Free:
     """Only shifts, gain, background and probe: what aligns images to atoms that stay where they are."""
-    kept = tuple(name for name in free.images if not name.startswith(("turn", "defocus")))
-    return replace(free, images=kept, positions=False)
+    images = tuple(name for name in free.images if not name.startswith(("turn", "defocus")))
+    common = tuple(name for name in free.common if name not in FOCUS)
+    return replace(free, images=images, common=common, positions=False)
 
 
 def with_known_spread(free: Free) -> Free:
@@ -105,6 +115,7 @@ def prior(model: ImageModel, start: ImageModel, free: Free) -> tuple[Unknowns, U
         "tail": model.tail_A2 - start.tail_A2,
         "tail_fraction": model.tail_fraction - start.tail_fraction,
         "spread": model.spread - SPREAD,
+        **dict(zip(FOCUS, _focus_A(model), strict=True)),
     }
     atoms = model.positions_A.new_zeros(len(model.positions_A), N_ATOM)
     held = atoms.clone()
@@ -143,13 +154,14 @@ def moved(model: ImageModel, step: Unknowns, free: Free) -> ImageModel:
     for name, change in common.items():
         if is_group(name):
             brighter[model.group == group_of(name)] += change
+    focus_A = torch.stack([common.get(name, nothing) for name in FOCUS])
     return replace(
         model,
         positions_A=model.positions_A + step.atoms[:, :3].clamp(-_LONGEST_A, _LONGEST_A),
         brightness_A2=model.brightness_A2 * brighter + step.atoms[:, 3],
         rotations=rotation(of("turn_x", "turn_y", "turn_z")) @ model.rotations,
         shift_A=model.shift_A + of("shift_x", "shift_y"),
-        defocus_A=model.defocus_A + image.get("defocus", none),
+        defocus_A=model.defocus_A + image.get("defocus", none) + model.rotations[:, 2] @ focus_A,
         gain=(model.gain + image.get("gain", none)).clamp_min(0.05),
         background=model.background + image.get("background", none),
         core_A2=(model.core_A2 + common.get("core", nothing)).clamp(_NARROWEST_A2, _WIDEST_A2),
@@ -157,6 +169,14 @@ def moved(model: ImageModel, step: Unknowns, free: Free) -> ImageModel:
         tail_fraction=(model.tail_fraction + common.get("tail_fraction", nothing)).clamp(0.0, 0.95),
         spread=(model.spread + common.get("spread", nothing)).clamp_min(0.0),
     )
+
+
+def _focus_A(model: ImageModel) -> Tensor:
+    """(3,) the point closest to all planes of focus; where it is undetermined, the one nearest the origin."""
+    beams = model.rotations[:, 2]
+    normal = beams.T @ beams + 1e-3 * torch.eye(3, dtype=beams.dtype, device=beams.device)
+    point: Tensor = torch.linalg.solve(normal, beams.T @ model.defocus_A)
+    return point
 
 
 def _columns(values: dict[str, Tensor], names: tuple[str, ...], like: Tensor) -> Tensor:
