@@ -90,6 +90,89 @@ def draw_specimen(path: Path, *, specimen: Specimen) -> None:
         _finish_views(figure, f"{title}\n{specimen.description}".strip(), specimen.atomic_numbers)
 
 
+def draw_kind(
+    path: Path,
+    *,
+    specimen: Specimen,
+    values: Array | None = None,
+    label: str = "",
+    arrows: Array | None = None,
+    cut: bool = False,
+) -> None:
+    """Draw a specimen from the side in two panels: its elements, and a field of its truth.
+
+    Parameters
+    ----------
+    path
+        PNG to write.
+    values
+        (n,) the field: text is drawn as categories, numbers on a colour scale. None: the inside by element.
+    label
+        What the field is.
+    arrows
+        (n, 3) vectors instead, drawn by direction and relative length, seen along the axis that they avoid.
+    cut
+        Take the near half away in the second panel.
+    """
+    with png(path, width_in=6.0, height_in=3.8) as figure:
+        left, right = figure.subplots(1, 2)
+        middle_A = (specimen.positions_A.max(axis=0) + specimen.positions_A.min(axis=0)) / 2
+        turned_A = (specimen.positions_A - middle_A) @ _oblique().T
+        reach_A = np.full(2, np.abs(turned_A[:, :2]).max() + _MARGIN_A)
+        rgb = np.zeros((len(turned_A), 3))
+        for name, colour, members in _by_element(specimen.atomic_numbers):
+            rgb[members] = _rgb(colour)
+            left.plot([], [], "o", color=colour, markeredgecolor=INK, label=name)
+        _draw_balls(left, turned_A, rgb)
+        left.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3, columnspacing=0.8)
+        kept = turned_A[:, 2] <= 0 if cut or values is None else np.full(len(turned_A), True)
+        if arrows is not None:
+            _draw_arrows(right, specimen.positions_A - middle_A, arrows)
+        elif values is None:
+            _draw_balls(right, turned_A[kept], rgb[kept], fog=_FAINT_FOG)
+        elif values.dtype.kind in "US":
+            for number, name in enumerate(np.unique(values)):
+                colour = ELEMENT_COLOURS[number % len(ELEMENT_COLOURS)]
+                rgb[values == name] = _rgb(colour)
+                right.plot([], [], "o", color=colour, markeredgecolor=INK, label=str(name))
+            _draw_balls(right, turned_A[kept], rgb[kept], fog=_FAINT_FOG)
+            right.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=4, columnspacing=0.8)
+        else:
+            from matplotlib import colormaps
+            from matplotlib.cm import ScalarMappable
+            from matplotlib.colors import Normalize
+
+            norm = Normalize(float(values.min()), float(values.max()))
+            rgb = colormaps[ERROR_MAP](norm(values))[:, :3]
+            _draw_balls(right, turned_A[kept], rgb[kept], fog=_FAINT_FOG)
+            figure.colorbar(ScalarMappable(norm, ERROR_MAP), ax=right, shrink=0.7, pad=0.02)
+        right.set_title(label or "near half taken away")
+        left.set_title("elements")
+        for axes in (left, right):
+            _frame(axes, reach_A)
+        add_scale_bar(left, extent_A=2 * float(reach_A[0]), colour=INK)
+
+
+def _draw_arrows(axes: Any, positions_A: Array, arrows: Array) -> None:
+    """Draw vectors at their places, seen along where they are smallest; colour is direction."""
+    shown = np.linalg.norm(arrows, axis=1) > 0
+    right, up, _ = np.linalg.svd(arrows[shown], full_matrices=True)[2]
+    flat, vectors = (values[shown] @ np.stack([right, up], axis=1) for values in (positions_A, arrows))
+    longest = float(np.linalg.norm(vectors, axis=1).max())
+    axes.quiver(
+        *flat.T,
+        *(vectors.T * (3.2 / longest)),
+        np.arctan2(vectors[:, 1], vectors[:, 0]),
+        cmap="hsv",
+        clim=(-np.pi, np.pi),
+        angles="xy",
+        scale_units="xy",
+        scale=1.0,
+        pivot="mid",
+        width=0.008,
+    )
+
+
 def draw_trace(path: Path, *, trace: Trace) -> None:
     """Draw three views of the found atoms, coloured by element, and the distribution of their intensities."""
     with png(path, width_in=9.6, height_in=6.2) as figure:
