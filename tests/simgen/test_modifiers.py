@@ -141,20 +141,20 @@ def test_bending_leaves_no_shear():
 
 def test_the_surface_relaxes_along_the_normal_of_each_facet():
     specimen = built(config_of("surface_relaxation", on_111=0.02, on_100=-0.05), rotate=False)
-    facet, u = specimen.truth["facet"], specimen.truth["displacement_A"]
-    assert (u[facet == 0] == 0.0).all()
-    assert (facet == 111).sum() > 10 and (facet == 100).sum() > 3
+    terrace, u = specimen.truth["terrace"], specimen.truth["displacement_A"]
+    assert (u[terrace == 0] == 0.0).all()
+    assert (terrace == 111).sum() > 10 and (terrace == 100).sum() > 3
     outwards = lattice_of(specimen) - lattice_of(specimen).mean(axis=0)
     for family, amount_A, normal in (
         (111, 0.02 * 3.92 / np.sqrt(3), np.ones(3) / np.sqrt(3)),
         (100, -0.05 * 3.92 / 2, np.array([0, 0, 1.0])),
     ):
-        mine = u[facet == family]
+        mine = u[terrace == family]
         np.testing.assert_allclose(np.linalg.norm(mine, axis=1), abs(amount_A), rtol=1e-6)
         np.testing.assert_allclose(
             np.sort(np.abs(mine / amount_A), axis=1), np.tile(normal, (len(mine), 1)), atol=1e-6
         )
-        assert (np.sign(np.einsum("ni,ni->n", mine, outwards[facet == family])) == np.sign(amount_A)).all()
+        assert (np.sign(np.einsum("ni,ni->n", mine, outwards[terrace == family])) == np.sign(amount_A)).all()
 
 
 def test_facets_are_those_of_an_ase_slab():
@@ -168,7 +168,7 @@ def test_facets_are_those_of_an_ase_slab():
         rng=np.random.default_rng(0),
     )
     z = slab.positions[:, 2]
-    inside = (relaxed.truth["facet"] == 111) & (z > z.max() - 0.1)
+    inside = (relaxed.truth["terrace"] == 111) & (z > z.max() - 0.1)
     # The 4 × 4 atoms away from the slab's edges, less what its slanted sides cut off.
     assert inside.sum() >= 14
     np.testing.assert_allclose(
@@ -274,7 +274,9 @@ def test_modifiers_compose_in_their_order():
     )
     n = len(specimen.positions_A)
     assert {name: len(values) for name, values in specimen.truth.items()} == dict.fromkeys(specimen.truth, n)
-    assert {"facet", "is_adatom", "is_step_edge", "is_slipped", "n_vacant_neighbours"} <= set(specimen.truth)
+    assert {"terrace", "is_adatom", "is_step_edge", "is_slipped", "n_vacant_neighbours"} <= set(
+        specimen.truth
+    )
     assert cKDTree(specimen.positions_A).query(specimen.positions_A, k=2)[0][:, 1].min() > 0.7 * PT_A
 
 

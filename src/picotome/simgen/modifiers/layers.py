@@ -39,8 +39,8 @@ def relax_surface(specimen: Specimen, *, config: SurfaceModifier, rng: np.random
 
     Returns
     -------
-    The specimen; the truth's ``facet`` (n,) is 111, 100, −1 on edges and corners, 0 inside. ``strain`` stays:
-    a step between two layers has no gradient.
+    The specimen; the truth's ``terrace`` (n,) is 111, 100, −1 on edges and corners, 0 inside. ``strain``
+    stays: a step between two layers has no gradient.
 
     Raises
     ------
@@ -54,15 +54,17 @@ def relax_surface(specimen: Specimen, *, config: SurfaceModifier, rng: np.random
     missing = specimen.positions_A * count[:, None] - neighbours @ specimen.positions_A
     length = np.linalg.norm(missing, axis=1)
     is_surface = (count < _INSIDE) & (length > 0.5 * nearest)
-    facet = np.where(is_surface, -1, 0)
-    facet[is_surface & (count == _IN_111)] = 111
-    facet[is_surface & (count == _IN_100)] = 100
+    terrace = np.where(is_surface, -1, 0)
+    terrace[is_surface & (count == _IN_111)] = 111
+    terrace[is_surface & (count == _IN_100)] = 100
     flat_111, flat_100 = on_111 * _SPACING_111 * nearest, on_100 * _SPACING_100 * nearest
     outwards_A = np.select(
-        [facet == 111, facet == 100, facet == -1], [flat_111, flat_100, 0.5 * (flat_111 + flat_100)], 0.0
+        [terrace == 111, terrace == 100, terrace == -1],
+        [flat_111, flat_100, 0.5 * (flat_111 + flat_100)],
+        0.0,
     )
     u = outwards_A[:, None] * missing / np.maximum(length, 1e-9)[:, None]
-    return with_field(displaced(specimen, u), facet=facet)
+    return with_field(displaced(specimen, u), terrace=terrace)
 
 
 def fault_stacking(
