@@ -19,6 +19,7 @@ from picotome.records import Pair, Specimen
 from picotome.rng import stream
 from picotome.simgen.acquisition import simulate_series
 from picotome.simgen.brightness import brightness_table
+from picotome.simgen.drawing import draw_from
 from picotome.simgen.ideal import ideal_tomogram
 from picotome.simgen.particles import build_specimen
 
@@ -54,7 +55,7 @@ def particle_plan(
     acquisition = chosen.acquisition or recipe.acquisition
     if chosen.tilt_max_deg is not None:
         rng = stream(recipe.seed, _FIRST_STREAM[split] + index, "wedge")
-        acquisition = _with_wedge(acquisition, tilt_max_deg=float(rng.uniform(*chosen.tilt_max_deg)))
+        acquisition = _with_wedge(acquisition, tilt_max_deg=draw_from(chosen.tilt_max_deg, rng=rng))
     return _kind(recipe, chosen.specimens, split, index), engine, acquisition
 
 

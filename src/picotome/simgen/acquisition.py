@@ -13,6 +13,7 @@ from picotome.configs.imaging import AcquisitionConfig, EngineName, OpticsConfig
 from picotome.geometry import tilt_rotations
 from picotome.records import Specimen, TiltSeries
 from picotome.rng import stream
+from picotome.simgen.drawing import settle
 from picotome.simgen.engines import ENGINES
 from picotome.simgen.ignored import warn_of_ignored_knobs
 
@@ -48,7 +49,8 @@ def simulate_series(
     """Simulate the tilt series of one specimen.
 
     The size of the errors, the geometry, the defocus, the engine, the dose, the gain and the noise each draw
-    from a stream of their own, so that changing one leaves the others as they were.
+    from a stream of their own, so that changing one leaves the others as they were. Ranges with a law of
+    their own (`picotome.configs.fields.Spread`) are settled first.
 
     Parameters
     ----------
@@ -77,6 +79,8 @@ def simulate_series(
         raise ValueError(f"engine is {engine!r}; allowed is one of {', '.join(ENGINES)}")
     if warn:
         warn_of_ignored_knobs({engine}, optics)
+    acquisition = settle(acquisition, rng=stream(seed, index, "acquisition laws"))
+    optics = settle(optics, rng=stream(seed, index, "optics laws"))
     tilt_deg = np.linspace(acquisition.tilt_min_deg, acquisition.tilt_max_deg, acquisition.n_tilts)
     imperfection = draw_imperfection(acquisition, stream(seed, index, "imperfection"))
     tilt_error_deg, shift_error_A = draw_geometry_errors(

@@ -14,14 +14,15 @@ AnySection = TypeVar("AnySection", bound=Section)
 _NORMAL_SIGMAS = 2.0
 
 
-def draw_from(spread: Spread, *, rng: np.random.Generator) -> float:
-    """Draw one number; see `picotome.configs.fields.Spread` for the laws."""
-    low, high = spread
+def draw_from(ends: tuple[float, float], *, rng: np.random.Generator) -> float:
+    """Draw one number: by the law of a `picotome.configs.fields.Spread`, else uniform."""
+    low, high = ends
+    law = ends.law if isinstance(ends, Spread) else "uniform"
     if low == high:
         return low
-    if spread.law == "log":
+    if law == "log":
         drawn = math.exp(rng.uniform(math.log(low), math.log(high)))
-    elif spread.law == "normal":
+    elif law == "normal":
         from scipy.special import ndtr, ndtri
 
         within = rng.uniform(ndtr(-_NORMAL_SIGMAS), ndtr(_NORMAL_SIGMAS))
