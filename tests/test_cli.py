@@ -150,6 +150,28 @@ def test_generate_reports_the_particles_that_failed(tiny_settings, tmp_path):
     assert "5 of 6 particles" in text
 
 
+def test_show_draws_a_contact_sheet_of_a_recipe(tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "name: mine\nvolume: {n_voxels: 64, voxel_size_A: 0.4}\n"
+        "training_set:\n  specimens: [{kind: alloy, diameter_A: [10, 14]}]\n"
+        "specimens:\n  - {kind: core_shell, diameter_A: 12, shell_thickness_A: 2.5}\n"
+        "  - {kind: file, path: nowhere.xyz}\n"
+    )
+    text = picotome("show", recipe)
+    assert "convergence_mrad" in text
+    assert "# held_out 8: Pd@Pt core-shell" in text
+    assert "# held_out 7 cannot be built: " in text and "nowhere.xyz" in text
+    assert "# train 0: Pt" in text
+    for picture in ("mine.png", "mine_train.png"):
+        assert f"picture: {tmp_path / picture}" in text
+        assert (tmp_path / picture).stat().st_size > 50_000
+    picotome("show", "smoke", "--out", tmp_path / "preset.png")
+    # One sheet: the training set of smoke is of the same kinds.
+    assert [path.name for path in tmp_path.glob("preset*")] == ["preset.png"]
+    assert "presets are" in picotome_fails("show", "no_such_preset")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_gives_an_example(command):
     assert f"Example: picotome {command}" in " ".join(picotome(command, "--help").split())

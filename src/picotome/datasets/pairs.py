@@ -106,9 +106,8 @@ def make_pair(
     progress
         Called with (images done, images in all).
     """
-    config, engine, acquisition = particle_plan(recipe, split, index)
-    number = _FIRST_STREAM[split] + index
-    specimen = build_specimen(config, volume=recipe.volume, rng=stream(recipe.seed, number, "build"))
+    _, engine, acquisition = particle_plan(recipe, split, index)
+    specimen = build_particle(recipe, split, index)
     series = simulate_series(
         specimen,
         engine=engine,
@@ -116,7 +115,7 @@ def make_pair(
         optics=recipe.optics,
         acquisition=acquisition,
         seed=recipe.seed,
-        index=number,
+        index=_FIRST_STREAM[split] + index,
         progress=progress,
         # Whoever made the recipe is told once, not by every particle.
         warn=False,
@@ -128,6 +127,19 @@ def make_pair(
     seen = replace(specimen, positions_A=specimen.positions_A + move_A)
     ideal = ideal_tomogram(seen, volume=recipe.volume, config=recipe.ideal, brightness_A2=brightness_A2)
     return Pair(specimen=specimen, series=series, degraded=degraded, ideal=ideal)
+
+
+def build_particle(recipe: Recipe, split: Split, index: int) -> Specimen:
+    """Build one particle without imaging it.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        See `picotome.simgen.particles.build_specimen`.
+    """
+    config, _, _ = particle_plan(recipe, split, index)
+    rng = stream(recipe.seed, _FIRST_STREAM[split] + index, "build")
+    return build_specimen(config, volume=recipe.volume, rng=rng)
 
 
 def elements_of(specimen: Specimen) -> tuple[str, ...]:

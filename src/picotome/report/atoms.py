@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from picotome.report.canvas import (
-    ELEMENT_COLOURS,
-    ERROR_MAP,
-    GREY,
-    INK,
-    add_scale_bar,
-    blank,
-    png,
-)
+from picotome.report.balls import FAINT_FOG, MARGIN_A, by_element, draw_balls, frame, oblique, rgb_of
+from picotome.report.canvas import ELEMENT_COLOURS, ERROR_MAP, INK, add_scale_bar, png
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,11 +18,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-_BALL_A = 1.25
-_MARGIN_A = 2.5
-# Pale by distance reads well beside colours that mean an element, and would falsify those that mean a number.
-_FOG, _FAINT_FOG = 0.45, 0.12
-_MISSED = "#ff0000"
 # Rows are the directions right, up and towards the eye of each view.
 _VIEWS = {
     "along the beam": (("x", "y"), np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]])),
@@ -63,8 +51,8 @@ def draw_atoms(path: Path, *, specimen: Specimen, scores: Mapping[str, Score]) -
     together = together[np.isfinite(together)]
     norm = Normalize(0.0, max(float(np.percentile(together, 95)), 1e-3) if together.size else 1.0)
     colours = colormaps[ERROR_MAP]
-    turned_A = (specimen.positions_A - specimen.positions_A.mean(axis=0)) @ _oblique().T
-    reach_A = np.abs(turned_A[:, :2]).max(axis=0) + _MARGIN_A
+    turned_A = (specimen.positions_A - specimen.positions_A.mean(axis=0)) @ oblique().T
+    reach_A = np.abs(turned_A[:, :2]).max(axis=0) + MARGIN_A
     height_in = 1.0 + 2 * 3.4 * float(reach_A[1] / reach_A[0])
     with png(path, width_in=0.9 + 3.6 * max(len(scores), 1), height_in=height_in) as figure:
         grid = figure.subplots(2, max(len(scores), 1), squeeze=False)
@@ -72,10 +60,10 @@ def draw_atoms(path: Path, *, specimen: Specimen, scores: Mapping[str, Score]) -
             for row, kept in enumerate((np.full(len(turned_A), True), turned_A[:, 2] <= 0)):
                 axes = grid[row, column]
                 rgb = colours(norm(np.nan_to_num(error_pm)))[:, :3]
-                _draw_balls(
-                    axes, turned_A[kept], rgb[kept], fog=_FAINT_FOG, hollow=~np.isfinite(error_pm)[kept]
+                draw_balls(
+                    axes, turned_A[kept], rgb[kept], fog=FAINT_FOG, hollow=~np.isfinite(error_pm)[kept]
                 )
-                _frame(axes, reach_A)
+                frame(axes, reach_A)
             grid[0, column].set_title(_stage_title(stage, scores[stage]), linespacing=1.4)
         _name_rows(grid[:, 0], reach_A)
         bar = figure.colorbar(ScalarMappable(norm, ERROR_MAP), ax=grid, shrink=0.6, pad=0.02, extend="max")
@@ -117,25 +105,25 @@ def draw_kind(
     with png(path, width_in=6.0, height_in=3.8) as figure:
         left, right = figure.subplots(1, 2)
         middle_A = (specimen.positions_A.max(axis=0) + specimen.positions_A.min(axis=0)) / 2
-        turned_A = (specimen.positions_A - middle_A) @ _oblique().T
-        reach_A = np.full(2, np.abs(turned_A[:, :2]).max() + _MARGIN_A)
+        turned_A = (specimen.positions_A - middle_A) @ oblique().T
+        reach_A = np.full(2, np.abs(turned_A[:, :2]).max() + MARGIN_A)
         rgb = np.zeros((len(turned_A), 3))
-        for name, colour, members in _by_element(specimen.atomic_numbers):
-            rgb[members] = _rgb(colour)
+        for name, colour, members in by_element(specimen.atomic_numbers):
+            rgb[members] = rgb_of(colour)
             left.plot([], [], "o", color=colour, markeredgecolor=INK, label=name)
-        _draw_balls(left, turned_A, rgb)
+        draw_balls(left, turned_A, rgb)
         left.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3, columnspacing=0.8)
         kept = turned_A[:, 2] <= 0 if cut or values is None else np.full(len(turned_A), True)
         if arrows is not None:
             _draw_arrows(right, specimen.positions_A - middle_A, arrows)
         elif values is None:
-            _draw_balls(right, turned_A[kept], rgb[kept], fog=_FAINT_FOG)
+            draw_balls(right, turned_A[kept], rgb[kept], fog=FAINT_FOG)
         elif values.dtype.kind in "US":
             for number, name in enumerate(np.unique(values)):
                 colour = ELEMENT_COLOURS[number % len(ELEMENT_COLOURS)]
-                rgb[values == name] = _rgb(colour)
+                rgb[values == name] = rgb_of(colour)
                 right.plot([], [], "o", color=colour, markeredgecolor=INK, label=str(name))
-            _draw_balls(right, turned_A[kept], rgb[kept], fog=_FAINT_FOG)
+            draw_balls(right, turned_A[kept], rgb[kept], fog=FAINT_FOG)
             right.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=4, columnspacing=0.8)
         else:
             from matplotlib import colormaps
@@ -144,12 +132,12 @@ def draw_kind(
 
             norm = Normalize(float(values.min()), float(values.max()))
             rgb = colormaps[ERROR_MAP](norm(values))[:, :3]
-            _draw_balls(right, turned_A[kept], rgb[kept], fog=_FAINT_FOG)
+            draw_balls(right, turned_A[kept], rgb[kept], fog=FAINT_FOG)
             figure.colorbar(ScalarMappable(norm, ERROR_MAP), ax=right, shrink=0.7, pad=0.02)
         right.set_title(label or "near half taken away")
         left.set_title("elements")
         for axes in (left, right):
-            _frame(axes, reach_A)
+            frame(axes, reach_A)
         add_scale_bar(left, extent_A=2 * float(reach_A[0]), colour=INK)
 
 
@@ -184,7 +172,7 @@ def draw_trace(path: Path, *, trace: Trace) -> None:
         intensities = np.asarray(trace.intensities, dtype=np.float64)
         known = np.isfinite(intensities)
         edges = np.histogram_bin_edges(intensities[known], bins=50) if known.any() else np.array([0.0, 1.0])
-        for label, colour, members in _by_element(trace.atomic_numbers):
+        for label, colour, members in by_element(trace.atomic_numbers):
             axes.hist(intensities[members & known], bins=edges, color=colour, alpha=0.8, label=label)
         axes.set(xlabel="intensity of the fitted peak (tomogram unit × Å³)", ylabel="atoms per bin")
         axes.grid(axis="y")
@@ -202,77 +190,6 @@ def _stage_title(stage: str, score: Score) -> str:
     return f"{stage}\n{rmsd}, {score.n_true - n_matched} missed, {score.n_found - n_matched} false"
 
 
-def _oblique() -> Array:
-    """(3, 3) right, up, towards the eye: a little from the side and from above, z up."""
-    azimuth, elevation = np.deg2rad(-60.0), np.deg2rad(20.0)
-    eye = np.array(
-        [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
-    )
-    right = np.array([-np.sin(azimuth), np.cos(azimuth), 0.0])
-    return np.stack([right, np.cross(eye, right), eye])
-
-
-def _draw_balls(
-    axes: Any, turned_A: Array, rgb: Array, *, fog: float = _FOG, hollow: Array | None = None
-) -> None:
-    """Draw balls at (n, 3) right, up, towards the eye; far ones paler, near ones last."""
-    from matplotlib.collections import EllipseCollection
-
-    if not len(turned_A):
-        return
-    hollow = np.zeros(len(turned_A), dtype=bool) if hollow is None else hollow
-    order = np.argsort(turned_A[:, 2])
-    turned_A, rgb, hollow = turned_A[order], rgb[order], hollow[order]
-    depth = turned_A[:, 2] - turned_A[:, 2].min()
-    near = depth / max(float(depth.max()), 1e-9)
-    white = (1.0 - near)[:, None] * fog
-    base = rgb * (1.0 - white) + white
-    # Each ball is a rim and ever smaller, brighter discs towards the light, above left.
-    layers = [(1.0, 0.0, base * 0.45)]
-    layers += [
-        (size, lift, np.clip(base * dark + light, 0, 1))
-        for size, lift, dark, light in (
-            (0.90, 0.03, 0.88, 0.0), (0.74, 0.09, 0.96, 0.0), (0.54, 0.15, 1.0, 0.05),
-            (0.34, 0.20, 0.94, 0.14), (0.16, 0.24, 0.70, 0.36),
-        )
-    ]  # fmt: skip
-    n, m = len(turned_A), len(layers)
-    diameter_A = np.repeat([[2 * _BALL_A * size for size, _, _ in layers]], n, axis=0)
-    shift_A = np.array([[-lift, lift] for _, lift, _ in layers]) * _BALL_A
-    offsets = turned_A[:, None, :2] + shift_A[None]
-    faces = np.ones((n, m, 4))
-    faces[..., :3] = np.stack([colour for _, _, colour in layers], axis=1)
-    edges = np.zeros((n, m, 4))
-    faces[hollow] = 0.0
-    edges[hollow, 0] = (*_rgb(_MISSED), 1.0)
-    diameter_A, offsets = diameter_A.ravel(), offsets.reshape(n * m, 2)
-    axes.add_collection(
-        EllipseCollection(
-            diameter_A,
-            diameter_A,
-            np.zeros(n * m),
-            units="xy",
-            offsets=offsets,
-            offset_transform=axes.transData,
-            facecolors=faces.reshape(n * m, 4),
-            edgecolors=edges.reshape(n * m, 4),
-            linewidths=1.6,
-        )
-    )
-
-
-def _rgb(colour: str) -> tuple[float, float, float]:
-    from matplotlib.colors import to_rgb
-
-    return to_rgb(colour)
-
-
-def _frame(axes: Any, reach_A: Array) -> None:
-    """Show ± (right, up) reach, Å."""
-    axes.set(xlim=(-reach_A[0], reach_A[0]), ylim=(-reach_A[1], reach_A[1]), aspect="equal")
-    blank(axes)
-
-
 def _name_rows(axes: Sequence[Any], reach_A: Array) -> None:
     axes[0].set_ylabel("whole particle")
     axes[1].set_ylabel("near half taken away")
@@ -282,37 +199,21 @@ def _name_rows(axes: Sequence[Any], reach_A: Array) -> None:
 
 def _draw_tripod(axes: Any, reach_A: Array) -> None:
     foot, length_A = np.array([-0.88, -0.88]) * reach_A, 0.17 * reach_A[0]
-    for name, direction in zip(("x", "y", "z"), _oblique().T, strict=True):
+    for name, direction in zip(("x", "y", "z"), oblique().T, strict=True):
         tip = foot + length_A * direction[:2]
         axes.annotate("", xy=tip, xytext=foot, arrowprops={"arrowstyle": "->", "color": INK, "shrinkA": 0})
         axes.text(*(foot + 1.35 * length_A * direction[:2]), name, ha="center", va="center", fontsize=8)
 
 
-def _by_element(atomic_numbers: Array) -> list[tuple[str, str, Array]]:
-    """Label, colour and members of each element; grey where it is not known."""
-    from ase.data import chemical_symbols
-
-    groups = []
-    known = [int(z) for z in np.unique(atomic_numbers) if z > 0]
-    for number, z in enumerate(known):
-        members = atomic_numbers == z
-        label = f"{chemical_symbols[z]} ({int(members.sum())})"
-        groups.append((label, ELEMENT_COLOURS[number % len(ELEMENT_COLOURS)], members))
-    unknown = atomic_numbers <= 0
-    if unknown.any():
-        groups.append((f"not known ({int(unknown.sum())})", GREY, unknown))
-    return groups
-
-
 def _draw_views(row: Sequence[Any], positions_A: Array, atomic_numbers: Array) -> None:
     rgb = np.zeros((len(positions_A), 3))
-    for _, colour, members in _by_element(atomic_numbers):
-        rgb[members] = _rgb(colour)
+    for _, colour, members in by_element(atomic_numbers):
+        rgb[members] = rgb_of(colour)
     centred_A = positions_A - (positions_A.max(axis=0) + positions_A.min(axis=0)) / 2
-    reach_A = np.full(2, np.abs(centred_A).max() + _MARGIN_A)
+    reach_A = np.full(2, np.abs(centred_A).max() + MARGIN_A)
     for axes, (name, (labels, view)) in zip(row, _VIEWS.items(), strict=True):
-        _draw_balls(axes, centred_A @ view.T, rgb)
-        _frame(axes, reach_A)
+        draw_balls(axes, centred_A @ view.T, rgb)
+        frame(axes, reach_A)
         axes.set_title(name)
         axes.set_xlabel(f"{labels[0]} →")
         axes.set_ylabel(f"{labels[1]} →")
@@ -325,7 +226,7 @@ def _finish_views(figure: Any, title: str, atomic_numbers: Array) -> None:
     figure.suptitle(title, fontsize=10, parse_math=False, wrap=True)
     handles = [
         Line2D([], [], marker="o", linestyle="", markersize=7, color=colour, markeredgecolor=INK, label=label)
-        for label, colour, _ in _by_element(atomic_numbers)
+        for label, colour, _ in by_element(atomic_numbers)
     ]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))

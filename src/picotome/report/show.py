@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from picotome.configs.loading import load_recipe, recipe_to_yaml
+from picotome.configs.loading import load_recipe, preset_names, recipe_to_yaml
 from picotome.datasets.manifest import MANIFEST_NAME, read_manifest
-from picotome.datasets.pairs import SPLITS, elements_of
+from picotome.datasets.pairs import SPLITS, Split, elements_of
 from picotome.datasets.store import Record, read_provenance, read_records
+from picotome.progress import Track, silent
 from picotome.records import ImageFit, Specimen, TiltSeries, Tomogram, Trace
+from picotome.report.contact_sheet import draw_contact_sheet, sample_particles
 from picotome.report.figures import draw_series, draw_specimen, draw_tomogram, draw_trace, draw_training
 from picotome.report.tables import score_table
 
@@ -27,15 +30,18 @@ class Shown:
     pictures: tuple[Path, ...] = ()
 
 
-def show_path(path: Path, *, out: Path | None = None) -> Shown:
+def show_path(path: Path, *, out: Path | None = None, track: Track = silent) -> Shown:
     """Describe and draw a file or folder.
 
     Parameters
     ----------
     path
-        HDF5 file of records, dataset or run folder, weights, training history, summary or recipe.
+        HDF5 file of records, dataset or run folder, weights, training history, summary, recipe or the name of
+        a preset.
     out
         Base name of the pictures; default: the file's own.
+    track
+        Called as particles of a recipe are built.
 
     Raises
     ------
@@ -45,7 +51,11 @@ def show_path(path: Path, *, out: Path | None = None) -> Shown:
         If it is nothing of picotome's.
     """
     if not path.exists():
-        raise FileNotFoundError(f"nothing at {path}")
+        if str(path) in preset_names():
+            return _show_recipe(path, out or Path(f"{path}.png"), track)
+        raise FileNotFoundError(
+            f"nothing at {path}, and no preset of that name; presets are {', '.join(preset_names())}"
+        )
     if path.is_dir():
         return _show_folder(path)
     by_suffix: dict[str, Callable[[Path, Path], Shown]] = {
@@ -53,8 +63,8 @@ def show_path(path: Path, *, out: Path | None = None) -> Shown:
         ".hdf5": _show_records,
         ".safetensors": _show_weights,
         ".json": _show_json,
-        ".yaml": _show_recipe,
-        ".yml": _show_recipe,
+        ".yaml": partial(_show_recipe, track=track),
+        ".yml": partial(_show_recipe, track=track),
     }
     if path.suffix not in by_suffix:
         raise ValueError(
@@ -150,8 +160,24 @@ def _show_json(path: Path, out: Path) -> Shown:
     raise ValueError(f"{path} is JSON, but no summary, manifest or training history of picotome")
 
 
-def _show_recipe(path: Path, out: Path) -> Shown:
-    return Shown(f"# {path}: a recipe, with all defaults\n{recipe_to_yaml(load_recipe(str(path)))}")
+def _show_recipe(path: Path, out: Path, track: Track) -> Shown:
+    """Print the whole recipe and draw what it makes: the particles to learn from, too, if of other kinds."""
+    recipe = load_recipe(str(path))
+    lines = [f"# {path}: a recipe, with all defaults\n{recipe_to_yaml(recipe).rstrip()}"]
+    sheets: dict[Split, Path] = {"held_out": out}
+    if recipe.training_set.specimens != recipe.specimens:
+        sheets["train"] = out.with_name(f"{out.stem}_train.png")
+    for split, picture in sheets.items():
+        samples = sample_particles(recipe, split, track=track)
+        title = recipe.name if len(sheets) == 1 else f"{recipe.name}, {split.replace('_', '-')} particles"
+        draw_contact_sheet(picture, samples=samples, title=title)
+        lines.extend(
+            f"# {split} {sample.index}: {sample.specimen.description}"
+            if sample.specimen is not None
+            else f"# {split} {sample.index} cannot be built: {sample.error}"
+            for sample in samples
+        )
+    return Shown("\n".join(lines), tuple(sheets.values()))
 
 
 def _show_folder(path: Path) -> Shown:
