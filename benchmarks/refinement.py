@@ -9,8 +9,8 @@ f.c.c. Pt balls with 0.1 Å of disorder, imaged by the linear engine over ±65°
 First the whole of `refine_trace` is timed. Then both methods start from the same model, aligned as
 `refine_trace` does it, with everything free: atoms, brightness, probe, gain, background, two shifts and three
 angles of each image. Adam gets a scale for each kind of unknown, a cosine decay to zero over all its steps,
-and the best of several rates; its gradient comes from autograd. The cost is −2 log likelihood plus weak
-priors: below one unit, differences are below the noise in any single unknown.
+and the best of several rates; its gradient comes from the same compiled loops. The cost is −2 log likelihood
+plus weak priors: below one unit, differences are below the noise in any single unknown.
 
 Each row of the table of growth runs in a process of its own, whose peak memory it states. Beside the seconds
 on the clock stand those of all processors together, which other programs on the machine disturb less.
@@ -24,7 +24,6 @@ import resource
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -34,11 +33,13 @@ from picotome.configs.schema import RefinementConfig
 from picotome.records import Specimen, Trace
 from picotome.rng import stream
 from picotome.simgen.acquisition import simulate_series
-from picotome.trace.refinement.fit import expected_images, fit_images
+from picotome.threads import usable_threads
+from picotome.trace.refinement.fit import fit_images, pixel_weights
+from picotome.trace.refinement.linearised import Unknowns, linearise, transpose
 from picotome.trace.refinement.noise import deviance
 from picotome.trace.refinement.refine import refine_trace
 from picotome.trace.refinement.start import begin
-from picotome.trace.refinement.unknowns import free_unknowns, prior, without_geometry
+from picotome.trace.refinement.unknowns import free_unknowns, moved, prior, without_geometry
 
 PIXEL_A, DOSE_E_PER_A2, START_RMS_A = 0.4, 1e4, 0.2
 CONFIG = RefinementConfig(geometry=("tilt", "turns", "shifts"))
@@ -46,18 +47,19 @@ FREE = free_unknowns(CONFIG, n_groups=1)
 N_ALIGN, N_ADAM, SHOWN = 4, 400, (25, 50, 100, 200, 300, 400)
 # One step of Adam at rate 1, for each kind of unknown: Å, relative, rad, Å², …
 SCALES = {
-    "positions_A": 0.01,
+    "position": 0.01,
     "brightness": 0.01,
     "gain": 0.003,
     "background": 1e-4,
-    "shift_A": 0.01,
+    "shift": 0.01,
     "turn": 4e-4,
-    "core_A2": 0.002,
-    "tail_A2": 0.01,
+    "core": 0.002,
+    "tail": 0.01,
     "tail_fraction": 0.003,
     "spread": 5e-6,
+    "focus": 1.0,
 }
-RATES = (0.5, 1.0, 2.0)
+RATES = (1.0, 2.0)
 # Atoms, images, pixels along an edge, most Gauss-Newton steps.
 ROWS = ((400, 21, 72, 30), (1800, 21, 128, 30), (10_000, 5, 208, 30))
 LARGE = (20_000, 55, 256, 2)
@@ -134,63 +136,49 @@ def clocks():
     return np.array([time.perf_counter(), time.process_time()])
 
 
-def with_changes(start, changes):
-    """The model a vector of Adam's unknowns means."""
-    x, y, z = changes["turn"].unbind(-1)
-    none = torch.zeros_like(x)
-    cross = torch.stack([none, -z, y, z, none, -x, -y, x, none], dim=-1).reshape(-1, 3, 3)
-    return replace(
-        start,
-        positions_A=start.positions_A + changes["positions_A"],
-        brightness_A2=start.brightness_A2 * (1.0 + changes["brightness"]),
-        gain=start.gain + changes["gain"],
-        background=start.background + changes["background"],
-        shift_A=start.shift_A + changes["shift_A"],
-        rotations=torch.linalg.matrix_exp(cross) @ start.rotations,
-        core_A2=(start.core_A2 + changes["core_A2"]).clamp_min(0.01),
-        tail_A2=(start.tail_A2 + changes["tail_A2"]).clamp_min(0.01),
-        tail_fraction=(start.tail_fraction + changes["tail_fraction"]).clamp(0.0, 0.95),
-        spread=(start.spread + changes["spread"]).clamp_min(0.0),
-    )
-
-
-def cost_of(model, target):
-    """The cost that `fit_images` lowers, as a tensor that has a gradient."""
-    misfit = deviance(target.images, expected_images(model, target), target.noise)[target.inside]
-    offset, precision = prior(model, target.start, FREE)
-    return misfit.double().sum() + sum((q * o**2).sum() for q, o in zip(precision, offset, strict=True))
-
-
 def adam(start, target, rate):
     """Cost after each step, seconds of both clocks after each, and the last model."""
-    shapes = {
-        "positions_A": start.positions_A.shape,
-        "brightness": start.brightness_A2.shape,
-        "turn": (len(start.gain), 3),
-        **{name: getattr(start, name).shape for name in SCALES if hasattr(start, name)},
-    }
-    unknowns = {name: torch.zeros(shapes[name], dtype=torch.float64, requires_grad=True) for name in SCALES}
-    optimiser = torch.optim.Adam(unknowns.values(), lr=rate)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, N_ADAM)
+    model, moments = start, None
     costs, seconds, begun = [], [], clocks()
-    for _ in range(N_ADAM + 1):
-        optimiser.zero_grad()
-        model = with_changes(start, {name: SCALES[name] * value for name, value in unknowns.items()})
-        cost = cost_of(model, target)
-        costs.append(float(cost))
+    for done in range(N_ADAM + 1):
+        where = linearise(model, target.frame, free_images=FREE.images, free_common=FREE.common)
+        misfit = deviance(target.images, where.images, target.noise)[target.inside].double().sum()
+        offset, precision = prior(model, target.start, FREE)
+        costs.append(float(misfit + sum((q * o**2).sum() for q, o in zip(precision, offset, strict=True))))
         seconds.append(clocks() - begun)
-        if len(costs) > N_ADAM:
+        if done == N_ADAM:
             break
-        cost.backward()
-        optimiser.step()
-        decay.step()
-    return np.array(costs), np.array(seconds), model.positions_A.detach().numpy()
+        pull = transpose(where, (target.images - where.images) * pixel_weights(where.images, target))
+        slope = [q * o - p for p, q, o in zip(pull, precision, offset, strict=True)]
+        moments = moments or [(0.0 * g, 0.0 * g) for g in slope]
+        moments = [
+            (0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2) for (m, v), g in zip(moments, slope, strict=True)
+        ]
+        now = rate * 0.5 * (1.0 + np.cos(np.pi * done / N_ADAM))
+        step = [
+            -now * size * (m / (1.0 - 0.9 ** (done + 1))) / ((v / (1.0 - 0.999 ** (done + 1))).sqrt() + 1e-12)
+            for size, (m, v) in zip(scales(start), moments, strict=True)
+        ]
+        model = moved(model, Unknowns(*step), FREE)
+    return np.array(costs), np.array(seconds), model.positions_A.numpy()
+
+
+def scales(start):
+    """One step of Adam at rate 1, for each unknown."""
+    brightness = SCALES["brightness"] * float(start.brightness_A2.median())
+    return Unknowns(
+        torch.tensor([SCALES["position"]] * 3 + [brightness]),
+        torch.tensor([SCALES[name.split("_")[0]] for name in FREE.images]),
+        torch.tensor(
+            [SCALES[name.removesuffix("_x").removesuffix("_y").removesuffix("_z")] for name in FREE.common]
+        ),
+    )
 
 
 def compare(n_atoms, n_images, n_pixels, n_steps):
     """The whole refinement, then Gauss-Newton against Adam."""
     specimen, series, trace = problem(n_atoms, n_images, n_pixels)
-    print(f"{n_atoms} atoms, {n_images} images of {n_pixels}², threads: {torch.get_num_threads()}")
+    print(f"{n_atoms} atoms, {n_images} images of {n_pixels}², threads: {usable_threads()}")
     begun = clocks()
     refined = refine_trace(trace, series, elements=["Pt"], config=CONFIG, min_distance_A=1.8)
     wall, worked = clocks() - begun
@@ -200,7 +188,7 @@ def compare(n_atoms, n_images, n_pixels, n_steps):
         f"{learned.n_added} atoms added, {learned.n_removed} removed, χ² {learned.chi2:.3f}"
     )
     target, start = aligned(series, trace)
-    costs, times, begun = [float(cost_of(start, target))], [np.zeros(2)], clocks()
+    costs, times, begun = [], [], clocks()
 
     def note(cost, walk_A):
         costs.append(cost)
@@ -259,8 +247,10 @@ def table(rows):
 
 def main():
     if "--row" in sys.argv:
+        torch.set_num_threads(1)
         grow(*json.loads(sys.argv[-1]))
         return
+    torch.set_num_threads(1)
     compare(*ROWS[0])
     table([*ROWS, *([LARGE] if "--large" in sys.argv else [])])
 

@@ -78,3 +78,12 @@ def test_batches_of_windows_refine_to_the_same_atoms(case, both):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 def test_a_gpu_refines_to_the_same_atoms(case):
     assert_same(refined(case, "cpu"), refined(case, "cuda"))
+
+
+def test_pytorch_gets_its_threads_back():
+    """Also where the work fails."""
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match="stop"), operators.one_torch_thread():
+        assert torch.get_num_threads() == 1
+        raise ValueError("stop")
+    assert torch.get_num_threads() == before

@@ -16,6 +16,7 @@ from picotome.trace.refinement.covariance import Covariance, covariance
 from picotome.trace.refinement.fit import Target, fit_images
 from picotome.trace.refinement.gauge import turnable_axes
 from picotome.trace.refinement.model import ImageModel
+from picotome.trace.refinement.operators import one_torch_thread
 from picotome.trace.refinement.start import begin
 from picotome.trace.refinement.unknowns import free_unknowns
 from picotome.units import PM_PER_A
@@ -60,6 +61,7 @@ class Bound:
     turns_removed: bool
 
 
+@one_torch_thread()
 def bound_positions(
     specimen: Specimen,
     series: TiltSeries,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,6 +23,21 @@ from picotome.trace.refinement.model import (
 
 # Windows of this many floats are worked on together.
 _CHUNK = 600_000
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let PyTorch compute in one thread; images are shared among threads of our own.
+
+    Its operations on small arrays gain little from more, and OpenMP's threads spin while they wait for one
+    another: beside other programs on the same processors, that costs ten times the work.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def draw(spots: Spots, weights: Tensor) -> Tensor:

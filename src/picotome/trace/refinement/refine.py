@@ -20,6 +20,7 @@ from picotome.trace.refinement.focus import mirror_focus
 from picotome.trace.refinement.gauge import is_movable
 from picotome.trace.refinement.model import ImageModel
 from picotome.trace.refinement.noise import estimate_misfit, estimate_noise, variance
+from picotome.trace.refinement.operators import one_torch_thread
 from picotome.trace.refinement.start import begin, find_shifts
 from picotome.trace.refinement.unknowns import (
     Free,
@@ -63,6 +64,7 @@ class Refined:
     images: ImageFit
 
 
+@one_torch_thread()
 def refine_trace(
     trace: Trace,
     series: TiltSeries,
