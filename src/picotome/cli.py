@@ -9,7 +9,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from picotome.commands import atoms, dataset, images, look, whole
+from picotome.commands import atoms, dataset, export, images, look, whole
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,6 +34,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "score": atoms.score,
     "benchmark": whole.benchmark,
     "show": look.show,
+    "export": export.export,
 }
 
 

@@ -18,6 +18,7 @@ from picotome.configs.schema import (
     TracingConfig,
 )
 from picotome.configs.specimens import FileSpecimen
+from picotome.datasets.export import write_xyz
 from picotome.datasets.foreign import import_series
 from picotome.datasets.identity import versions
 from picotome.datasets.safe_write import safe_write, write_text
@@ -215,17 +216,8 @@ def write_stage(out: Path, records: dict[str, Record], *, provenance: dict[str, 
 
 
 def _write_xyz(out: Path, trace: Trace) -> None:
-    from ase import Atoms
-    from ase.io import write
-
-    atoms = Atoms(numbers=trace.atomic_numbers, positions=trace.positions_A)
-    atoms.set_array("intensity", trace.intensities)
-    if trace.uncertainty_pm is not None:
-        atoms.set_array("uncertainty_pm", trace.uncertainty_pm)
-    if trace.support is not None:
-        atoms.set_array("support", trace.support)
     with safe_write(out) as temporary:
-        write(temporary, atoms, format="extxyz")
+        write_xyz(temporary, trace)
 
 
 def pick(records: dict[str, Record], kind: type[Any], file: Path, names: Sequence[str] = ()) -> Any:
