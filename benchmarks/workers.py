@@ -20,7 +20,8 @@ from pathlib import Path
 from distributed import LocalCluster
 
 from picotome.configs import load_recipe
-from picotome.datasets.generate import ONE_THREAD, generate
+from picotome.datasets.factory.executors import ONE_THREAD
+from picotome.datasets.generate import generate
 
 N_ROUNDS = 3
 

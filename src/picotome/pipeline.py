@@ -13,7 +13,8 @@ from typing import Any
 from picotome import __version__
 from picotome.configs.loading import recipe_to_yaml
 from picotome.configs.schema import Recipe
-from picotome.datasets.generate import DATA_SECTIONS, generate, refuse_another_recipe
+from picotome.datasets.factory.refusal import refuse_another_recipe
+from picotome.datasets.generate import DATA_SECTIONS, generate
 from picotome.datasets.identity import versions
 from picotome.datasets.manifest import Entry
 from picotome.datasets.pairs import SPLITS, elements_of, particle_plan

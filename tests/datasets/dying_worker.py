@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
-from picotome.datasets.generate import _work as work_on_particle
+from picotome.datasets.factory.making import make_batch
 
 
-def work(recipe, folder, task, name):
+def work(recipe, folder, orders):
     marker = Path(os.environ["PICOTOME_TEST_DIED"])
-    if task[1] == 1 and not marker.exists():
+    if any(order.task[1] == 1 for order in orders) and not marker.exists():
         marker.touch()
         os._exit(9)
-    return work_on_particle(recipe, folder, task, name)
+    return make_batch(recipe, folder, orders)

@@ -127,7 +127,7 @@ def test_an_existing_scheduler_is_used(tiny_recipe, tiny_dataset, tmp_path):
 
 
 def test_a_scheduler_that_is_not_there_is_one_clear_error(tiny_recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr("picotome.datasets.generate._CONNECT_TIMEOUT_S", 1)
+    monkeypatch.setattr("picotome.datasets.factory.executors.CONNECT_TIMEOUT_S", 1)
     with pytest.raises(ValueError, match=r"tcp://127\.0\.0\.1:1"):
         generate(tiny_recipe, tmp_path, splits=("train",), scheduler_address="tcp://127.0.0.1:1")
 
@@ -135,7 +135,7 @@ def test_a_scheduler_that_is_not_there_is_one_clear_error(tiny_recipe, tmp_path,
 def test_a_killed_worker_takes_at_most_its_own_particle(tiny_recipe, tiny_dataset, tmp_path, monkeypatch):
     # The first try at one particle kills its worker, as the kernel does when memory is short.
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    monkeypatch.setattr("picotome.datasets.generate._work", dying_worker.work)
+    monkeypatch.setattr("picotome.datasets.generate.make_batch", dying_worker.work)
     monkeypatch.setenv("PICOTOME_TEST_DIED", str(tmp_path / "died"))
     generate(tiny_recipe, tmp_path / "data", splits=("train",), n_workers=1)
     assert (tmp_path / "died").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -31,4 +32,8 @@ def identity(determines: Mapping[str, Any]) -> str:
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
     """Installed version of each package."""
-    return {package: metadata.version(package) for package in packages}
+    return {package: _version(package) for package in packages}
+
+
+# Looked up for every particle, and each time a search through the installed packages.
+_version = cache(metadata.version)

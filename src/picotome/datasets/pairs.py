@@ -156,14 +156,13 @@ def pair_path(folder: Path, split: Split, index: int) -> Path:
 
 def pair_identity(recipe: Recipe, split: Split, index: int) -> str:
     """Hash of everything that determines a pair; a file with another identity is made anew."""
-    config, engine, acquisition = particle_plan(recipe, split, index)
-    determines: dict[str, Any] = {
+    return identities_of(recipe)(split, index)
+
+
+def identities_of(recipe: Recipe) -> Callable[[Split, int], str]:
+    """Give a function that hashes many pairs of one recipe: what they share is prepared once."""
+    shared: dict[str, Any] = {
         "seed": recipe.seed,
-        "split": split,
-        "index": index,
-        "specimen": knobs(config),
-        "engine": engine,
-        "acquisition": knobs(acquisition),
         "volume": knobs(recipe.volume),
         "optics": knobs(recipe.optics),
         "reconstruction": knobs(recipe.reconstruction),
@@ -172,11 +171,31 @@ def pair_identity(recipe: Recipe, split: Split, index: int) -> str:
         "format": IDENTITY_FORMAT,
     }
     if knobs(recipe.storage):
-        determines["storage"] = knobs(recipe.storage)
-    source = source_file(config)
-    if source is not None and source.is_file():
-        determines["file"] = hashlib.sha256(source.read_bytes()).hexdigest()
-    return identity(determines)
+        shared["storage"] = knobs(recipe.storage)
+    # The recipe's own entries; a specimen is known by what it is, and they live as long as the recipe.
+    parts: dict[int, dict[str, Any]] = {}
+    for config in (*recipe.specimens, *recipe.training_set.specimens):
+        parts[id(config)] = {"specimen": knobs(config)}
+        source = source_file(config)
+        if source is not None and source.is_file():
+            parts[id(config)]["file"] = hashlib.sha256(source.read_bytes()).hexdigest()
+    acquisitions = {id(a): knobs(a) for a in (recipe.acquisition, recipe.training_set.acquisition) if a}
+
+    def pair(split: Split, index: int) -> str:
+        config, engine, acquisition = particle_plan(recipe, split, index)
+        drawn = acquisitions.get(id(acquisition))
+        return identity(
+            {
+                **shared,
+                **parts[id(config)],
+                "split": split,
+                "index": index,
+                "engine": engine,
+                "acquisition": knobs(acquisition) if drawn is None else drawn,
+            }
+        )
+
+    return pair
 
 
 def write_particle(

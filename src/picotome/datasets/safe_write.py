@@ -30,3 +30,9 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with safe_write(path) as temporary:
         temporary.write_text(text, "utf-8")
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what killed writers left below a folder; nobody else may be writing there."""
+    for path in folder.rglob(".*.partial"):
+        path.unlink(missing_ok=True)

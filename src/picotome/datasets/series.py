@@ -11,7 +11,8 @@ from typing import Any
 
 from picotome.configs.imaging import AcquisitionConfig, EngineName, OpticsConfig, VolumeConfig
 from picotome.configs.specimens import SpecimenConfig, source_file
-from picotome.datasets.generate import TILT_TOPIC, connect_workers, log_tilt
+from picotome.datasets.factory.executors import connect_workers
+from picotome.datasets.factory.making import TILT_TOPIC, log_tilt
 from picotome.datasets.identity import identity, knobs, versions
 from picotome.datasets.stages import pick
 from picotome.datasets.store import is_intact, read_records, write_records

@@ -1,0 +1,140 @@
+"""One particle in a worker, and what the run writes down about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from picotome.configs.schema import Recipe
+from picotome.datasets.factory.window import is_fatal, lost_reason
+from picotome.datasets.manifest import Entry, Task
+from picotome.datasets.pairs import pair_identity, pair_path, write_particle
+from picotome.datasets.store import is_intact, read_provenance
+
+TILT_TOPIC = "picotome-tilts"
+
+
+@dataclass(frozen=True)
+class Order:
+    """A particle to make.
+
+    Attributes
+    ----------
+    identity
+        That its file must have.
+    name
+        Of its progress bar, where it is slow enough to deserve one of its own.
+    """
+
+    task: Task
+    identity: str
+    name: str | None = None
+
+
+def make_batch(recipe: Recipe, folder: str, orders: Sequence[Order]) -> list[Entry]:
+    """Make a few particles, in a worker.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or read-only: then no other particle can be made either.
+    """
+    return [make_one(recipe, Path(folder), order) for order in orders]
+
+
+def make_one(recipe: Recipe, folder: Path, order: Order) -> Entry:
+    """Make one particle; the one place where a particle's failure is caught."""
+    begun = time.monotonic()
+    progress = partial(log_tilt, order.name) if order.name is not None else None
+    try:
+        if pair_identity(recipe, *order.task) != order.identity:
+            raise ValueError(
+                "this worker would make another particle than was asked for: it has other versions of "
+                "picotome, abtem, ase, numpy or scipy, or another file of atoms; install the same everywhere"
+            )
+        checksum, n_atoms = write_particle(recipe, folder, *order.task, progress=progress)
+    except Exception as error:
+        if is_fatal(error):
+            raise
+        return _failed(folder, order, f"{type(error).__name__}: {error}")
+    seconds = round(time.monotonic() - begun, 3)
+    return _done(folder, order.task, order.identity, sha256=checksum, n_atoms=n_atoms, seconds=seconds)
+
+
+def lost(folder: Path, order: Order, error: BaseException) -> Entry:
+    """Entry of a particle whose worker did not answer; it may have finished the file before it died."""
+    return found(folder, order.task, order.identity, None) or _failed(folder, order, lost_reason(error))
+
+
+def found(folder: Path, task: Task, identity: str, known: Entry | None) -> Entry | None:
+    """Entry of a finished file, or None.
+
+    A file that is as the manifest says, by size and time of change, is not opened; the manifest may not list
+    it yet if a run was killed, and then all of it is read.
+    """
+    path = pair_path(folder, *task)
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    is_listed = known is not None and known.status == "done" and known.identity == identity
+    if (
+        known is not None
+        and is_listed
+        and (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns)
+    ):
+        return known
+    if not is_intact(path, identity=identity):
+        return None
+    provenance = read_provenance(path)
+    entry = _done(
+        folder,
+        task,
+        identity,
+        sha256=str(provenance["sha256"]),
+        n_atoms=int(provenance["n_atoms"]),
+        seconds=0.0,
+    )
+    if known is not None and known.sha256 == entry.sha256:
+        return replace(entry, seconds=known.seconds, at_s=known.at_s)
+    return entry
+
+
+def log_tilt(name: str, done: int, total: int) -> None:
+    """Tell the scheduler's listeners, from inside a worker, that an image is finished."""
+    from distributed import get_worker
+
+    get_worker().log_event(TILT_TOPIC, (name, done, total))
+
+
+def _done(folder: Path, task: Task, identity: str, *, sha256: str, n_atoms: int, seconds: float) -> Entry:
+    status = pair_path(folder, *task).stat()
+    return Entry(
+        split=task[0],
+        index=task[1],
+        file=str(pair_path(Path(), *task)),
+        status="done",
+        sha256=sha256,
+        n_atoms=n_atoms,
+        seconds=seconds,
+        identity=identity,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+    )
+
+
+def _failed(folder: Path, order: Order, error: str) -> Entry:
+    """Entry of a failed particle; what an earlier recipe left in its place goes away."""
+    pair_path(folder, *order.task).unlink(missing_ok=True)
+    split, index = order.task
+    return Entry(
+        split=split,
+        index=index,
+        file=str(pair_path(Path(), *order.task)),
+        status="failed",
+        error=error,
+        identity=order.identity,
+    )
