@@ -9,7 +9,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from picotome.commands import atoms, dataset, export, images, look, whole
+from picotome.commands import atoms, dataset, export, factory, images, look, whole
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,6 +23,7 @@ app = typer.Typer(
 _COMMANDS: dict[str, Callable[..., None]] = {
     "run": whole.run,
     "generate": dataset.generate,
+    "status": factory.status,
     "simulate": images.simulate,
     "calibrate": images.calibrate,
     "import": images.import_,
