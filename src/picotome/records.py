@@ -64,7 +64,11 @@ class TiltSeries:
         ``shift_error_A`` (n_tilts, 2), ``defocus_A`` (n_tilts,) how far beyond the middle of the specimen,
         along the beam, the probe was focused, ``gain`` (n_tilts,) relative brightness, and ``background``
         (n_tilts,) the fraction of the incident electrons added to every pixel, gain included: an image is
-        gain × atoms + background. Empty for imported series.
+        gain × atoms + background. Only where they are on: ``background_slope_per_A`` (n_tilts, 2) what is
+        added to that for each Å along x and y; ``scan_drift_A`` (n_tilts, 2) how far the specimen moved
+        while a frame was scanned, with the ``scan_matrix`` (n_tilts, 2, 2) that takes a place to where it
+        appears; ``line_jitter_A`` (n_tilts, ny, 2) displacement of what each scan line shows; and
+        ``readout_noise_e`` (n_tilts,) rms, electrons per pixel. Empty for imported series.
     """
 
     images: Array

@@ -5,15 +5,13 @@ from picotome.configs.imaging import AcquisitionConfig, OpticsConfig, VolumeConf
 from picotome.geometry import axis_A
 from picotome.records import Specimen
 from picotome.rng import stream
-from picotome.simgen.acquisition import (
+from picotome.simgen.acquisition import simulate_series
+from picotome.simgen.detection import add_counting_noise, draw_dose, draw_gain
+from picotome.simgen.exposures import (
     Imperfection,
-    add_counting_noise,
     draw_defocus_error,
-    draw_dose,
-    draw_gain,
     draw_geometry_errors,
     draw_imperfection,
-    simulate_series,
 )
 
 VOLUME = VolumeConfig(n_voxels=48, voxel_size_A=0.4)
@@ -203,7 +201,7 @@ def test_gain_changes_brightness_from_image_to_image_and_is_recorded():
     np.testing.assert_allclose(ratio, uneven.truth["gain"], rtol=1e-5)
     assert ratio.std() > 0.01
     np.testing.assert_array_equal(plain.truth["gain"], 1.0)
-    many = draw_gain(BAD, 1000, np.random.default_rng(3))
+    many = draw_gain(BAD.gain_rms, 1000, np.random.default_rng(3))
     np.testing.assert_allclose(np.log(many).std(), 0.1, rtol=0.1)
 
 

@@ -17,7 +17,7 @@ from picotome.datasets.pairs import elements_of
 from picotome.recon.solvers import reconstruct
 from picotome.records import ImageFit, Specimen, TiltSeries, Tomogram, Trace
 from picotome.rng import stream
-from picotome.simgen.acquisition import add_counting_noise
+from picotome.simgen.detection import add_counting_noise
 from picotome.trace.numbers import finite
 from picotome.trace.refinement.bound import Bound, bound_positions
 from picotome.trace.refinement.refine import refine_trace

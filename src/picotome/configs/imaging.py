@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -110,6 +110,18 @@ class AcquisitionConfig(Section):
     tilt_min_deg: float = Field(-65.0, ge=-90, le=90, description="first tilt, degrees")
     tilt_max_deg: float = Field(65.0, ge=-90, le=90, description="last tilt, degrees")
     n_tilts: int = Field(21, ge=2, le=1000, description="images, equally spaced in angle")
+    tilts_deg: tuple[Annotated[float, Field(ge=-90, le=90)], ...] | None = Field(
+        None,
+        min_length=2,
+        max_length=1000,
+        description="any list of tilts, degrees; it sets the three knobs above; null: equal steps",
+    )
+    tilt_jitter_rms_deg: Annotated[Range, Within(0, 5)] = Field(
+        (0.0, 0.0), description="departure of the tilts from their plan, which the user knows, rms, °"
+    )
+    missing_fraction: Annotated[Range, Within(0, 0.9)] = Field(
+        (0.0, 0.0), description="part of the images that is lost, at random; two are always kept"
+    )
     dose_e_per_A2: Range | None = Field(
         (1e4, 1e4), description="incident electrons per Å² and image (log-uniform); null: no noise"
     )
@@ -128,12 +140,46 @@ class AcquisitionConfig(Section):
     background: Range = Field(
         (0.0, 0.0), description="uniform background as a fraction of the brightest pixel"
     )
+    background_rms: Annotated[Range, Within(0, 1)] = Field(
+        (0.0, 0.0), description="relative change of the background from image to image, rms"
+    )
+    background_slope_rms: Annotated[Range, Within(0, 1)] = Field(
+        (0.0, 0.0), description="change of the background across the frame, over its mean, rms along x and y"
+    )
+    scan_drift_rms_A: Annotated[Range, Within(0, 10)] = Field(
+        (0.0, 0.0), description="drift of the specimen while a frame is scanned, rms along x and y, Å"
+    )
+    line_jitter_rms_A: Annotated[Range, Within(0, 2)] = Field(
+        (0.0, 0.0), description="displacement of each scan line (fast axis: x), rms along x and y, Å"
+    )
+    readout_noise_e: Annotated[Range, Within(0, 1e4)] = Field(
+        (0.0, 0.0), description="noise of the detector beside counting, rms, electrons per pixel"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _listed_tilts(cls, data: Any) -> Any:
+        """Let a list of tilts set the ends and the number, for all who ask for them."""
+        listed = data.get("tilts_deg") if isinstance(data, dict) else None
+        try:
+            tilts = [float(tilt) for tilt in listed or ()]
+        except (TypeError, ValueError):
+            # The field itself says what is wrong.
+            return data
+        if len(tilts) < 2:
+            return data
+        return {**data, "tilt_min_deg": min(tilts), "tilt_max_deg": max(tilts), "n_tilts": len(tilts)}
 
     @model_validator(mode="after")
     def _tilts_ascend(self) -> AcquisitionConfig:
         if self.tilt_max_deg <= self.tilt_min_deg:
             raise ValueError(
                 f"tilt_max_deg is {self.tilt_max_deg:g}, not above tilt_min_deg {self.tilt_min_deg:g}"
+            )
+        if self.dose_e_per_A2 is None and self.readout_noise_e[1] > 0.0:
+            raise ValueError(
+                f"readout_noise_e reaches {self.readout_noise_e[1]:g} but dose_e_per_A2 is null (no noise): "
+                "electrons per pixel need a dose; state one, or set readout_noise_e to 0"
             )
         if self.dose_e_per_A2 is not None and self.dose_e_per_A2[0] <= 0:
             raise ValueError(

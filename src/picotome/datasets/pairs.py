@@ -86,7 +86,12 @@ def _with_wedge(acquisition: AcquisitionConfig, *, tilt_max_deg: float) -> Acqui
     """Tilt to ± a maximum instead, with as many images as keep the step."""
     span_deg = acquisition.tilt_max_deg - acquisition.tilt_min_deg
     n_steps = round((acquisition.n_tilts - 1) * 2.0 * tilt_max_deg / span_deg)
-    update = {"tilt_min_deg": -tilt_max_deg, "tilt_max_deg": tilt_max_deg, "n_tilts": max(n_steps, 1) + 1}
+    update = {
+        "tilts_deg": None,
+        "tilt_min_deg": -tilt_max_deg,
+        "tilt_max_deg": tilt_max_deg,
+        "n_tilts": max(n_steps, 1) + 1,
+    }
     return acquisition.model_copy(update=update)
 
 

@@ -1,9 +1,14 @@
-"""How a tilt series is recorded: the tilts, what goes wrong with them, the dose and the noise."""
+"""A tilt series of one specimen: exposures, ideal images, scan, background, gain, counting, readout.
+
+Each stage is a function of arrays in a module of its own: `exposures` (where each image is taken), `engines`
+(ideal images), `scanning` and `detection`. What follows the engine, `record_series`, needs no specimen: it
+can record stored images again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,25 +18,20 @@ from picotome.configs.imaging import AcquisitionConfig, EngineName, OpticsConfig
 from picotome.geometry import tilt_rotations
 from picotome.records import Specimen, TiltSeries
 from picotome.rng import stream
-from picotome.simgen.drawing import settle
+from picotome.simgen.detection import (
+    add_background,
+    add_counting_noise,
+    add_readout_noise,
+    draw_background_change,
+    draw_background_slope,
+    draw_dose,
+    draw_gain,
+)
+from picotome.simgen.drawing import draw_from, settle
 from picotome.simgen.engines import ENGINES
+from picotome.simgen.exposures import Exposures, draw_exposures, draw_imperfection, draw_kept
 from picotome.simgen.ignored import warn_of_ignored_knobs
-
-
-@dataclass(frozen=True)
-class Imperfection:
-    """How badly one particle's series is recorded: what `AcquisitionConfig`'s ranges gave it.
-
-    Attributes
-    ----------
-    tilt_error_rms_deg, shift_error_rms_A, defocus_rms_A, gain_rms
-        See `picotome.configs.schema.AcquisitionConfig`.
-    """
-
-    tilt_error_rms_deg: float
-    shift_error_rms_A: float
-    defocus_rms_A: float
-    gain_rms: float
+from picotome.simgen.scanning import distort
 
 
 def simulate_series(
@@ -48,9 +48,8 @@ def simulate_series(
 ) -> TiltSeries:
     """Simulate the tilt series of one specimen.
 
-    The size of the errors, the geometry, the defocus, the engine, the dose, the gain and the noise each draw
-    from a stream of their own, so that changing one leaves the others as they were. Ranges with a law of
-    their own (`picotome.configs.fields.Spread`) are settled first.
+    Every error draws from a stream of its own, so that changing one leaves the others as they were. Ranges
+    with a law of their own (`picotome.configs.fields.Spread`) are settled first.
 
     Parameters
     ----------
@@ -66,9 +65,7 @@ def simulate_series(
     Returns
     -------
     series
-        Images in detected per incident electrons; `truth` holds ``tilt_error_deg`` (n, 3),
-        ``shift_error_A`` (n, 2), ``defocus_A`` (n,) the set and the unknown defocus together, ``gain`` (n,)
-        and ``background`` (n,) what was added to every pixel of the image, gain included.
+        Images in detected per incident electrons; what `truth` holds is said in `TiltSeries`.
 
     Raises
     ------
@@ -81,114 +78,114 @@ def simulate_series(
         warn_of_ignored_knobs({engine}, optics)
     acquisition = settle(acquisition, rng=stream(seed, index, "acquisition laws"))
     optics = settle(optics, rng=stream(seed, index, "optics laws"))
-    tilt_deg = np.linspace(acquisition.tilt_min_deg, acquisition.tilt_max_deg, acquisition.n_tilts)
     imperfection = draw_imperfection(acquisition, stream(seed, index, "imperfection"))
-    tilt_error_deg, shift_error_A = draw_geometry_errors(
-        imperfection, len(tilt_deg), stream(seed, index, "geometry")
-    )
-    defocus_A = optics.defocus_A + draw_defocus_error(
-        imperfection, len(tilt_deg), stream(seed, index, "defocus")
-    )
+    exposures = draw_exposures(acquisition, optics, imperfection, seed=seed, index=index)
     images = ENGINES[engine](
         specimen,
-        rotations=tilt_rotations(tilt_deg, tilt_error_deg),
-        shifts_A=shift_error_A,
-        defocus_A=defocus_A,
+        rotations=tilt_rotations(exposures.tilt_deg, exposures.tilt_error_deg),
+        shifts_A=exposures.shift_error_A,
+        defocus_A=exposures.defocus_A,
         volume=volume,
         optics=optics,
         rng=stream(seed, index, "engine"),
         progress=progress,
     )
-    rng = stream(seed, index, "dose")
-    dose_e_per_A2 = draw_dose(acquisition, rng)
-    background = float(rng.uniform(*acquisition.background)) * float(images.max())
-    images = images + np.float32(background)
-    gain = draw_gain(imperfection, len(tilt_deg), stream(seed, index, "gain"))
-    images = images * gain[:, None, None].astype(np.float32)
-    if dose_e_per_A2 is not None:
-        images = add_counting_noise(
-            images,
-            dose_e_per_A2=dose_e_per_A2,
-            pixel_size_A=volume.voxel_size_A,
-            rng=stream(seed, index, "noise"),
-        )
-    return TiltSeries(
-        images=images,
-        tilt_deg=tilt_deg,
-        pixel_size_A=volume.voxel_size_A,
-        dose_e_per_A2=dose_e_per_A2,
+    return record_series(
+        images,
+        exposures=exposures,
+        gain_rms=imperfection.gain_rms,
         engine=engine,
-        truth={
-            "tilt_error_deg": tilt_error_deg,
-            "shift_error_A": shift_error_A,
-            "defocus_A": defocus_A,
-            "gain": gain,
-            "background": background * gain,
-        },
+        acquisition=acquisition,
+        pixel_size_A=volume.voxel_size_A,
+        seed=seed,
+        index=index,
     )
 
 
-def draw_imperfection(acquisition: AcquisitionConfig, rng: np.random.Generator) -> Imperfection:
-    """Draw how large one particle's errors are, each uniform in its range."""
-    # All four in a fixed order, whatever the ranges are: widening one leaves the others as they were.
-    return Imperfection(
-        tilt_error_rms_deg=float(rng.uniform(*acquisition.tilt_error_rms_deg)),
-        shift_error_rms_A=float(rng.uniform(*acquisition.shift_error_rms_A)),
-        defocus_rms_A=float(rng.uniform(*acquisition.defocus_rms_A)),
-        gain_rms=float(rng.uniform(*acquisition.gain_rms)),
-    )
-
-
-def draw_geometry_errors(
-    imperfection: Imperfection, n_tilts: int, rng: np.random.Generator
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Draw unknown rotations (n, 3) about x, y, z in degrees and shifts (n, 2) along x, y in Å."""
-    tilt_error_deg = rng.normal(size=(n_tilts, 3)) * imperfection.tilt_error_rms_deg
-    shift_error_A = rng.normal(size=(n_tilts, 2)) * imperfection.shift_error_rms_A
-    return tilt_error_deg, shift_error_A
-
-
-def draw_defocus_error(imperfection: Imperfection, n_tilts: int, rng: np.random.Generator) -> NDArray[Any]:
-    """Draw the unknown part (n,) of each image's defocus in Å."""
-    error_A: NDArray[Any] = rng.normal(size=n_tilts) * imperfection.defocus_rms_A
-    return error_A
-
-
-def draw_gain(imperfection: Imperfection, n_tilts: int, rng: np.random.Generator) -> NDArray[Any]:
-    """Draw the unknown relative brightness (n,) of each image: beam current, and channelling on zone axes.
-
-    Log-normal, so that it stays positive.
-    """
-    gain: NDArray[Any] = np.exp(rng.normal(size=n_tilts) * imperfection.gain_rms)
-    return gain
-
-
-def draw_dose(acquisition: AcquisitionConfig, rng: np.random.Generator) -> float | None:
-    """Draw a dose in incident electrons per Å² and image, log-uniform; None for images without noise."""
-    if acquisition.dose_e_per_A2 is None:
-        return None
-    low, high = np.log(acquisition.dose_e_per_A2)
-    # A range of one number means that number, to the last bit.
-    return acquisition.dose_e_per_A2[0] if low == high else float(np.exp(rng.uniform(low, high)))
-
-
-def add_counting_noise(
-    images: NDArray[Any], *, dose_e_per_A2: float, pixel_size_A: float, rng: np.random.Generator
-) -> NDArray[Any]:
-    """Count electrons: the detected ones of each pixel are Poisson, the incident ones are known.
+def record_series(
+    images: NDArray[Any],
+    *,
+    exposures: Exposures,
+    gain_rms: float,
+    engine: EngineName,
+    acquisition: AcquisitionConfig,
+    pixel_size_A: float,
+    seed: int,
+    index: int,
+) -> TiltSeries:
+    """Record ideal images: scan, background, gain, counting, readout, loss, each on a stream of its own.
 
     Parameters
     ----------
     images
-        Detected per incident electrons, 0 or more.
+        (n, n_x, n_y) float32, detected per incident electrons, as an engine made them.
+    exposures
+        How they were taken.
+    gain_rms
+        How much brightness changes from image to image.
+    acquisition
+        Its laws settled; the tilts, geometry and defocus are those of `exposures`.
 
     Returns
     -------
-    noisy
-        float32, same unit and shape; counts are multiples of 1 / (dose × pixel area).
+    series
+        See `simulate_series`.
     """
-    incident = dose_e_per_A2 * pixel_size_A**2
-    noisy: NDArray[Any] = (rng.poisson(np.asarray(images, dtype=np.float64) * incident) / incident).astype(
-        np.float32
+    n_images = len(images)
+    brightest = float(images.max())
+    images, scan_truth = distort(
+        images, acquisition=acquisition, pixel_size_A=pixel_size_A, seed=seed, index=index
     )
-    return noisy
+    rng = stream(seed, index, "dose")
+    dose_e_per_A2 = draw_dose(acquisition, rng)
+    mean_level = float(rng.uniform(*acquisition.background)) * brightest
+    level = mean_level * draw_background_change(acquisition, n_images, stream(seed, index, "background"))
+    slope = draw_background_slope(acquisition, n_images, stream(seed, index, "background slope"))
+    width_A = np.array(images.shape[1:]) * pixel_size_A
+    slope_per_A = None if slope is None else level[:, None] * slope / width_A
+    images = add_background(images, level=level, slope_per_A=slope_per_A, pixel_size_A=pixel_size_A)
+    gain = draw_gain(gain_rms, n_images, stream(seed, index, "gain"))
+    images = images * gain[:, None, None].astype(np.float32)
+    truth = {
+        "tilt_error_deg": exposures.tilt_error_deg,
+        "shift_error_A": exposures.shift_error_A,
+        "defocus_A": exposures.defocus_A,
+        "gain": gain,
+        "background": level * gain,
+        **scan_truth,
+    }
+    if slope_per_A is not None:
+        truth["background_slope_per_A"] = slope_per_A * gain[:, None]
+    if dose_e_per_A2 is not None:
+        images = add_counting_noise(
+            images,
+            dose_e_per_A2=dose_e_per_A2,
+            pixel_size_A=pixel_size_A,
+            rng=stream(seed, index, "noise"),
+        )
+        rng = stream(seed, index, "readout")
+        rms_e = draw_from(acquisition.readout_noise_e, rng=rng)
+        if rms_e > 0.0:
+            truth["readout_noise_e"] = np.full(n_images, rms_e)
+            images = add_readout_noise(
+                images, rms_e=rms_e, dose_e_per_A2=dose_e_per_A2, pixel_size_A=pixel_size_A, rng=rng
+            )
+    series = TiltSeries(
+        images=images,
+        tilt_deg=exposures.tilt_deg,
+        pixel_size_A=pixel_size_A,
+        dose_e_per_A2=dose_e_per_A2,
+        engine=engine,
+        truth=truth,
+    )
+    return keep_images(series, draw_kept(acquisition, n_images, stream(seed, index, "missing")))
+
+
+def keep_images(series: TiltSeries, kept: NDArray[Any]) -> TiltSeries:
+    """Leave out all images but some, given by their indices, with all that is known of the others."""
+    return replace(
+        series,
+        images=series.images[kept],
+        tilt_deg=series.tilt_deg[kept],
+        truth={name: values[kept] for name, values in series.truth.items()},
+    )
