@@ -111,6 +111,7 @@ def run(
     ValueError
         If no held-out particle, or no particle to learn from, could be made.
     """
+    from picotome.report.dataset_card import write_dataset_card
     from picotome.report.run_report import Figure, draw_particle, write_run_report
 
     out.mkdir(parents=True, exist_ok=True)
@@ -127,6 +128,7 @@ def run(
             scheduler_address=scheduler_address,
             track=track,
         )
+        write_dataset_card(out / "dataset", recipe=recipe)
     failed = [entry for entry in entries if entry.status == "failed"]
     held_out = [entry for entry in entries if entry.split == "held_out" and entry.status == "done"]
     if not held_out:

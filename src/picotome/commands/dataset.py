@@ -35,6 +35,7 @@ def generate(
     from picotome.datasets.generate import generate as generate_all
     from picotome.datasets.pairs import SPLITS
     from picotome.progress import terminal_progress
+    from picotome.report.dataset_card import CARD_NAME, write_dataset_card
 
     chosen = chosen_recipe(recipe, set_ or [])
     with terminal_progress() as track:
@@ -43,6 +44,8 @@ def generate(
         )
     failed = [entry for entry in entries if entry.status == "failed"]
     typer.echo(f"{len(entries) - len(failed)} of {len(entries)} particles are in {out}")
+    if write_dataset_card(out, recipe=chosen):
+        typer.echo(f"card: {out / CARD_NAME}")
     exit_if_failed(failed)
 
 

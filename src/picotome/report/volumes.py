@@ -49,16 +49,27 @@ def draw_slices(path: Path, *, degraded: Tomogram, repaired: Tomogram, ideal: To
     ValueError
         If the tomograms are of different shapes.
     """
-    columns = {"raw": degraded, "repaired": repaired, "ideal": ideal}
+    _draw_columns(path, {"raw": degraded, "repaired": repaired, "ideal": ideal}, title)
+
+
+def draw_pair(path: Path, *, degraded: Tomogram, ideal: Tomogram, title: str) -> None:
+    """Draw three orthogonal slices through both tomograms of a pair; see `draw_slices`."""
+    _draw_columns(path, {"degraded": degraded, "ideal": ideal}, title)
+
+
+def _draw_columns(path: Path, columns: dict[str, Tomogram], title: str) -> None:
+    """Draw the same slices through tomograms of one grid, the ideal one among them, side by side."""
+    ideal = columns["ideal"]
     shapes = {name: tomogram.volume.shape for name, tomogram in columns.items()}
     if len(set(shapes.values())) > 1:
-        raise ValueError(f"tomograms have shapes {shapes}; allowed are three of one shape")
+        raise ValueError(f"tomograms have shapes {shapes}; allowed is one shape")
     box = _particle_box(ideal)
     planes = _dense_planes(ideal.volume, box)
     voxel_A = ideal.voxel_size_A
     heights = [_height(box, axis) for _, axis in _PLANES]
-    with png(path, width_in=7.6, height_in=0.9 + 2.4 * sum(heights)) as figure:
-        grid = figure.subplots(3, 3, gridspec_kw={"height_ratios": heights})
+    n_columns = len(columns)
+    with png(path, width_in=0.4 + 2.4 * n_columns, height_in=0.9 + 2.4 * sum(heights)) as figure:
+        grid = figure.subplots(3, n_columns, gridspec_kw={"height_ratios": heights})
         figure.suptitle(title, fontsize=11, parse_math=False)
         for column, (name, tomogram) in enumerate(columns.items()):
             white = _white(tomogram.volume[box])
@@ -74,7 +85,9 @@ def draw_slices(path: Path, *, degraded: Tomogram, repaired: Tomogram, ideal: To
                 if axis == 1 and column == 0:
                     _mark_beam(axes)
         figure.supxlabel(
-            "black: 0; white: 99.9th percentile of each tomogram; the wedge smears along the beam (z)",
+            "black: 0; white: 99.9th percentile of each tomogram;"
+            + (" " if n_columns > 2 else "\n")
+            + "the wedge smears along the beam (z)",
             fontsize=8,
             color=FAINT,
         )
