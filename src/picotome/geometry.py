@@ -2,7 +2,9 @@
 
 Arrays are indexed ``[x, y, z]``. The beam runs along z, the tilt axis is y. At tilt θ the specimen turns
 by +θ about y: x' = x cos θ + z sin θ, z' = −x sin θ + z cos θ, and the image is the sum over z'. The
-origin is the voxel with index ``n // 2`` on each axis. No other module writes these expressions.
+origin is the voxel with index ``n // 2`` on each axis. Before it is tilted, the specimen may be turned by
+an azimuth φ about the beam, x' = x cos φ − y sin φ, y' = x sin φ + y cos φ: the second axis of a dual-axis
+series. No other module writes these expressions.
 """
 
 from __future__ import annotations
@@ -49,7 +51,45 @@ def tilt_rotation(tilt_deg: float) -> NDArray[Any]:
     return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
 
 
-def tilt_rotations(tilt_deg: ArrayLike, tilt_error_deg: NDArray[Any] | None = None) -> NDArray[Any]:
+def azimuth_rotation(azimuth_deg: float) -> NDArray[Any]:
+    """(3, 3) rotation of the specimen by an azimuth about the beam; exact at multiples of 90°."""
+    c, s = np.cos(np.deg2rad(azimuth_deg)), np.sin(np.deg2rad(azimuth_deg))
+    quarters = azimuth_deg / 90.0
+    if quarters == round(quarters):
+        c, s = np.rint(c), np.rint(s)
+    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+
+
+def turn_volume(volume: NDArray[Any], quarter_turns: int) -> NDArray[Any]:
+    """Turn a (n, n, n_z) volume by multiples of 90° about the beam, voxel by voxel.
+
+    The first row and column of an even box have no partner beyond the origin: nothing comes from there, and
+    nothing arrives. So turning back is the exact transpose of turning.
+
+    Raises
+    ------
+    ValueError
+        If the volume is not as wide along x as along y.
+    """
+    n = volume.shape[0]
+    if volume.shape[1] != n:
+        raise ValueError(
+            f"volume has shape {volume.shape}; a quarter of a turn needs one as wide along x as along y"
+        )
+    if quarter_turns % 4 == 0:
+        return volume
+    turned = np.zeros_like(volume)
+    paired = slice(2 * centre_index(n) - n + 1, None)
+    turned[paired, paired] = np.rot90(volume[paired, paired], quarter_turns)
+    return turned
+
+
+def tilt_rotations(
+    tilt_deg: ArrayLike,
+    tilt_error_deg: NDArray[Any] | None = None,
+    *,
+    azimuth_deg: NDArray[Any] | None = None,
+) -> NDArray[Any]:
     """(n, 3, 3) rotations of a tilt series.
 
     Parameters
@@ -58,8 +98,12 @@ def tilt_rotations(tilt_deg: ArrayLike, tilt_error_deg: NDArray[Any] | None = No
         (n,) nominal tilts.
     tilt_error_deg
         (n, 3) small extra rotations about the microscope's x, y and z axes, applied after the tilt.
+    azimuth_deg
+        (n,) turns about the beam before the tilt; default: none.
     """
     rotations = np.stack([tilt_rotation(float(t)) for t in np.atleast_1d(tilt_deg)])
+    if azimuth_deg is not None:
+        rotations = rotations @ np.stack([azimuth_rotation(float(a)) for a in azimuth_deg])
     if tilt_error_deg is None:
         return rotations
     from scipy.spatial.transform import Rotation

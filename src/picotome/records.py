@@ -59,6 +59,9 @@ class TiltSeries:
         Incident electrons per Å² and image; None where unknown (imported) or noise-free.
     engine
         What made the images: ``prism``, ``multislice``, ``linear`` or ``import``.
+    azimuth_deg
+        (n_tilts,) how far the specimen was turned about the beam before it was tilted; None: not at all. A
+        dual-axis series has images at 0 and at 90.
     truth
         What the user does not know: ``tilt_error_deg`` (n_tilts, 3) small rotations about x, y, z,
         ``shift_error_A`` (n_tilts, 2), ``defocus_A`` (n_tilts,) how far beyond the middle of the specimen,
@@ -76,6 +79,7 @@ class TiltSeries:
     pixel_size_A: float
     dose_e_per_A2: float | None = None
     engine: str = "import"
+    azimuth_deg: Array | None = None
     truth: Mapping[str, Array] = field(default_factory=dict)
 
 

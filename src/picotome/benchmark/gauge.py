@@ -82,8 +82,10 @@ def tilt_error_left_deg(images: ImageFit, series: TiltSeries) -> float:
     """
     from scipy.spatial.transform import Rotation
 
-    true = Rotation.from_matrix(tilt_rotations(series.tilt_deg, series.truth["tilt_error_deg"]))
-    found = Rotation.from_matrix(tilt_rotations(series.tilt_deg, images.tilt_error_deg))
+    true, found = (
+        Rotation.from_matrix(tilt_rotations(series.tilt_deg, errors_deg, azimuth_deg=series.azimuth_deg))
+        for errors_deg in (series.truth["tilt_error_deg"], images.tilt_error_deg)
+    )
     common = (true.inv() * found).mean()
     left = (found * common.inv() * true.inv()).as_rotvec(degrees=True)
     return _rms(left.ravel())

@@ -11,6 +11,7 @@ from picotome.configs.fields import Range, Section, Symbol, Within
 from picotome.units import wavelength_A
 
 EngineName = Literal["prism", "multislice", "linear"]
+SchemeName = Literal["single_axis", "dual_axis"]
 
 
 class VolumeConfig(Section):
@@ -109,7 +110,10 @@ class AcquisitionConfig(Section):
 
     tilt_min_deg: float = Field(-65.0, ge=-90, le=90, description="first tilt, degrees")
     tilt_max_deg: float = Field(65.0, ge=-90, le=90, description="last tilt, degrees")
-    n_tilts: int = Field(21, ge=2, le=1000, description="images, equally spaced in angle")
+    n_tilts: int = Field(21, ge=2, le=1000, description="images about one axis, equally spaced in angle")
+    scheme: SchemeName = Field(
+        "single_axis", description="dual_axis: all tilts again, the specimen turned by 90° about the beam"
+    )
     tilts_deg: tuple[Annotated[float, Field(ge=-90, le=90)], ...] | None = Field(
         None,
         min_length=2,

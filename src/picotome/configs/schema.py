@@ -172,11 +172,11 @@ class Recipe(Section):
                     "it has not learned; widen the range"
                 )
         learned = self.training_set.acquisition if drawn is None else None
-        for key in ("tilt_min_deg", "tilt_max_deg", "n_tilts") if learned else ():
+        for key in ("tilt_min_deg", "tilt_max_deg", "n_tilts", "scheme") if learned else ():
             found, wanted = getattr(learned, key), getattr(self.acquisition, key)
             if found != wanted:
                 raise ValueError(
-                    f"training_set.acquisition.{key} is {found:g}, acquisition.{key} {wanted:g}: the network "
+                    f"training_set.acquisition.{key} is {found}, acquisition.{key} {wanted}: the network "
                     "would learn another wedge than it is used on; set both alike"
                 )
         return self

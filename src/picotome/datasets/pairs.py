@@ -128,7 +128,7 @@ def make_pair(
     degraded = reconstruct(series, config=recipe.reconstruction)
     brightness_A2 = brightness_table(list(elements_of(specimen)), optics=recipe.optics)
     # Shifts that the images have in common show the specimen moved, and nobody can know: the ideal follows.
-    move_A = common_move(series.tilt_deg, series.truth["shift_error_A"])
+    move_A = common_move(series, series.truth["shift_error_A"])
     seen = replace(specimen, positions_A=specimen.positions_A + move_A)
     ideal = ideal_tomogram(seen, volume=recipe.volume, config=recipe.ideal, brightness_A2=brightness_A2)
     return Pair(specimen=specimen, series=series, degraded=degraded, ideal=ideal)

@@ -22,7 +22,7 @@ _FIRST_WITH_NEXUS = 2
 # For each record: its arrays with their shape, n being the number of atoms or images, and their kind of type.
 _ARRAYS: Mapping[type, Mapping[str, tuple[tuple[int | str, ...], str]]] = {
     Specimen: {"positions_A": (("n", 3), "f"), "atomic_numbers": (("n",), "i")},
-    TiltSeries: {"images": (("n", "x", "y"), "f"), "tilt_deg": (("n",), "f")},
+    TiltSeries: {"images": (("n", "x", "y"), "f"), "tilt_deg": (("n",), "f"), "azimuth_deg": (("n",), "f")},
     Tomogram: {"volume": (("x", "y", "z"), "f")},
     Trace: {
         "positions_A": (("n", 3), "f"),

@@ -58,24 +58,20 @@ def find_shifts(series: TiltSeries) -> NDArray[Any]:
     bad = np.flatnonzero(~np.isfinite(centres_A).all(axis=1))
     if bad.size:
         raise ValueError(f"images {bad.tolist()} show no particle brighter than its surroundings")
-    shifts: NDArray[Any] = centres_A - _seen_move(series.tilt_deg, common_move(series.tilt_deg, centres_A))
+    rotations = tilt_rotations(series.tilt_deg, azimuth_deg=series.azimuth_deg)
+    shifts: NDArray[Any] = centres_A - rotations[:, :2] @ common_move(series, centres_A)
     return shifts
 
 
-def common_move(tilt_deg: NDArray[Any], shift_A: NDArray[Any]) -> NDArray[Any]:
-    """(3,) move of the specimen in Å that explains most of the shifts (n_tilts, 2) of its images.
+def common_move(series: TiltSeries, shift_A: NDArray[Any]) -> NDArray[Any]:
+    """(3,) move of the specimen in Å that explains most of the shifts (n_tilts, 2) of a series' images.
 
     Least squares. No image can tell such shifts from a move: a reconstruction shows the specimen moved.
     """
-    rows = tilt_rotations(tilt_deg)[:, :2, :].reshape(-1, 3)
+    rotations = tilt_rotations(series.tilt_deg, azimuth_deg=series.azimuth_deg)
+    rows = rotations[:, :2, :].reshape(-1, 3)
     move: NDArray[Any] = np.linalg.lstsq(rows, shift_A.ravel(), rcond=None)[0]
     return move
-
-
-def _seen_move(tilt_deg: NDArray[Any], move_A: NDArray[Any]) -> NDArray[Any]:
-    """(n_tilts, 2) shifts that a move of the specimen makes."""
-    seen: NDArray[Any] = tilt_rotations(tilt_deg)[:, :2, :] @ move_A
-    return seen
 
 
 def _centre_of_mass_A(image: NDArray[Any], pixel_size_A: float) -> NDArray[Any]:

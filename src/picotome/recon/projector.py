@@ -177,6 +177,15 @@ def set_planes(volume: NDArray[Any], planes: NDArray[Any]) -> None:
     volume[:] = planes.reshape(n_x, n_z, -1)[:, :, :n_y].transpose(0, 2, 1)
 
 
+def inverse_sums(sums: NDArray[Any]) -> NDArray[Any]:
+    """1 / row sums; zero for rows that touch next to nothing (corners outside the field of view)."""
+    smallest = np.float32(1e-3) * sums.max()
+    inverse: NDArray[Any] = np.where(sums > smallest, 1.0 / np.maximum(sums, smallest), 0.0).astype(
+        np.float32
+    )
+    return inverse
+
+
 def _shared_area(distance: NDArray[Any], c: float, s: float) -> NDArray[Any]:
     """Area of a turned unit square inside the unit strip at a distance from its centre.
 

@@ -16,11 +16,13 @@ from picotome.recon.projector import (
     Projector,
     backproject,
     images_with_margin,
+    inverse_sums,
     make_projector,
     project,
     set_planes,
     slice_blocks,
 )
+from picotome.recon.views import solve_views, split_views
 from picotome.records import TiltSeries, Tomogram
 from picotome.threads import map_in_threads
 
@@ -63,12 +65,16 @@ def reconstruct(series: TiltSeries, *, config: ReconstructionConfig) -> Tomogram
     ------
     ValueError
         If images and tilts disagree in number, there are fewer than two, the images are not finite or are
-        all zero, or the pixel size is not above zero.
+        all zero, or the pixel size is not above zero; or, with an azimuth, if that is no multiple of 90°, the
+        images are not square, or the solver is not ``sirt``.
     """
     _check(series)
     if config.align:
         series = align_series(series)
     n_x = series.images.shape[1]
+    if series.azimuth_deg is not None and np.any(series.azimuth_deg):
+        volume = solve_views(split_views(series), config=config)
+        return Tomogram(volume=volume, voxel_size_A=series.pixel_size_A, kind="degraded")
     projector = make_projector(series.tilt_deg, n_x=n_x, n_z=n_x, voxel_size_A=series.pixel_size_A)
     solver = SOLVERS[config.solver]
     volume = solver(series.images, tilt_deg=series.tilt_deg, projector=projector, config=config)
@@ -148,8 +154,8 @@ def _accelerated_sirt(images: NDArray[Any], projector: Projector, n_iterations: 
     n_tilts, n_x, n_y, n_z = projector.n_tilts, projector.n_x, images.shape[2], projector.n_z
     row_sums = project(np.ones((n_x, 1, n_z), dtype=np.float32), projector)
     column_sums = backproject(np.ones((n_tilts, n_x, 1), dtype=np.float32), projector)
-    pixel_scale = np.pad(_inverse(row_sums), ((0, 0), (1, 1), (0, 0)))
-    voxel_scale = _inverse(column_sums).ravel()
+    pixel_scale = np.pad(inverse_sums(row_sums), ((0, 0), (1, 1), (0, 0)))
+    voxel_scale = inverse_sums(column_sums).ravel()
     volume = np.empty((n_x, n_y, n_z), dtype=np.float32)
 
     def solve(block: slice) -> None:
@@ -177,12 +183,3 @@ def _accelerated_sirt(images: NDArray[Any], projector: Projector, n_iterations: 
 
     map_in_threads(solve, slice_blocks(n_y))
     return volume
-
-
-def _inverse(sums: NDArray[Any]) -> NDArray[Any]:
-    """1 / row sums; zero for rows that touch next to nothing (corners outside the field of view)."""
-    smallest = np.float32(1e-3) * sums.max()
-    inverse: NDArray[Any] = np.where(sums > smallest, 1.0 / np.maximum(sums, smallest), 0.0).astype(
-        np.float32
-    )
-    return inverse

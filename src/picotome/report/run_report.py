@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from picotome.records import Pair, Score, Tomogram, Trace
+from numpy.typing import NDArray
+
+from picotome.records import Pair, Score, TiltSeries, Tomogram, Trace
 from picotome.report.figures import (
     draw_atoms,
     draw_calibration,
@@ -64,6 +66,14 @@ def write_run_report(
     return report
 
 
+def _tilts_about_y(series: TiltSeries) -> NDArray[Any]:
+    """(n,) tilts that show in the slice at ky = 0; of those about x it holds only a line."""
+    if series.azimuth_deg is None:
+        return series.tilt_deg
+    about_y = series.azimuth_deg % 180.0 == 0.0
+    return series.tilt_deg[about_y] if about_y.any() else series.tilt_deg
+
+
 def draw_particle(folder: Path, item: Judged) -> list[Figure]:
     """Draw every figure of one held-out particle."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +84,7 @@ def draw_particle(folder: Path, item: Judged) -> list[Figure]:
     images = folder / f"{name}_series.png"
     draw_series(images, series=pair.series)
     draw_slices(slices, **tomograms, title=name)
-    draw_fourier(fourier, **tomograms, tilt_deg=pair.series.tilt_deg)
+    draw_fourier(fourier, **tomograms, tilt_deg=_tilts_about_y(pair.series))
     draw_error_histogram(errors, scores=item.scores)
     draw_atoms(atoms, specimen=pair.specimen, scores=item.scores)
     calibration = folder / f"{name}_calibration.png"

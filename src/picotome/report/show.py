@@ -97,7 +97,10 @@ def _describe(record: Record) -> str:
         )
     if isinstance(record, TiltSeries):
         dose = "dose unknown" if record.dose_e_per_A2 is None else f"{record.dose_e_per_A2:g} e/Å² per image"
-        tilts = f"{len(record.tilt_deg)} tilts {np.min(record.tilt_deg):g} to {np.max(record.tilt_deg):g}°"
+        axes = "" if record.azimuth_deg is None else f" about {len(np.unique(record.azimuth_deg))} axes"
+        tilts = (
+            f"{len(record.tilt_deg)} tilts{axes} {np.min(record.tilt_deg):g} to {np.max(record.tilt_deg):g}°"
+        )
         return (
             f"{tilts}, images {record.images.shape[1:]} of {record.pixel_size_A:g} Å, {record.engine}, {dose}"
         )

@@ -82,7 +82,9 @@ def simulate_series(
     exposures = draw_exposures(acquisition, optics, imperfection, seed=seed, index=index)
     images = ENGINES[engine](
         specimen,
-        rotations=tilt_rotations(exposures.tilt_deg, exposures.tilt_error_deg),
+        rotations=tilt_rotations(
+            exposures.tilt_deg, exposures.tilt_error_deg, azimuth_deg=exposures.azimuth_deg
+        ),
         shifts_A=exposures.shift_error_A,
         defocus_A=exposures.defocus_A,
         volume=volume,
@@ -176,6 +178,7 @@ def record_series(
         pixel_size_A=pixel_size_A,
         dose_e_per_A2=dose_e_per_A2,
         engine=engine,
+        azimuth_deg=exposures.azimuth_deg,
         truth=truth,
     )
     return keep_images(series, draw_kept(acquisition, n_images, stream(seed, index, "missing")))
@@ -187,5 +190,6 @@ def keep_images(series: TiltSeries, kept: NDArray[Any]) -> TiltSeries:
         series,
         images=series.images[kept],
         tilt_deg=series.tilt_deg[kept],
+        azimuth_deg=None if series.azimuth_deg is None else series.azimuth_deg[kept],
         truth={name: values[kept] for name, values in series.truth.items()},
     )

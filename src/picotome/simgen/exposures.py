@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from picotome.configs.imaging import AcquisitionConfig, OpticsConfig
+from picotome.configs.imaging import AcquisitionConfig, OpticsConfig, SchemeName
 from picotome.rng import stream
 from picotome.simgen.drawing import draw_from
+
+_AZIMUTHS_DEG: dict[SchemeName, tuple[float, ...]] = {"single_axis": (0.0,), "dual_axis": (0.0, 90.0)}
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Exposures:
     ----------
     tilt_deg
         (n,) tilts about y that the user is told.
+    azimuth_deg
+        (n,) turns about the beam before the tilt, which the user knows; None: none.
     tilt_error_deg
         (n, 3) unknown rotations about x, y, z after the tilt.
     shift_error_A
@@ -46,6 +50,7 @@ class Exposures:
     """
 
     tilt_deg: NDArray[Any]
+    azimuth_deg: NDArray[Any] | None
     tilt_error_deg: NDArray[Any]
     shift_error_A: NDArray[Any]
     defocus_A: NDArray[Any]
@@ -65,19 +70,35 @@ def draw_exposures(
         imperfection, len(tilt_deg), stream(seed, index, "geometry")
     )
     defocus_error_A = draw_defocus_error(imperfection, len(tilt_deg), stream(seed, index, "defocus"))
-    return Exposures(tilt_deg, tilt_error_deg, shift_error_A, optics.defocus_A + defocus_error_A)
+    return Exposures(
+        tilt_deg=tilt_deg,
+        azimuth_deg=azimuths_deg(acquisition, len(tilt_deg)),
+        tilt_error_deg=tilt_error_deg,
+        shift_error_A=shift_error_A,
+        defocus_A=optics.defocus_A + defocus_error_A,
+    )
 
 
 def nominal_tilts_deg(acquisition: AcquisitionConfig, rng: np.random.Generator) -> NDArray[Any]:
-    """(n,) tilts that the user knows: listed, or in equal steps, and where they really came to lie."""
+    """(n,) tilts that the user knows: listed, or in equal steps, and where they really came to lie.
+
+    A dual-axis series goes through them twice.
+    """
     if acquisition.tilts_deg is not None:
         planned_deg = np.array(acquisition.tilts_deg, dtype=np.float64)
     else:
         planned_deg = np.linspace(acquisition.tilt_min_deg, acquisition.tilt_max_deg, acquisition.n_tilts)
+    planned_deg = np.tile(planned_deg, len(_AZIMUTHS_DEG[acquisition.scheme]))
     jitter_deg = draw_from(acquisition.tilt_jitter_rms_deg, rng=rng)
     if jitter_deg > 0.0:
         planned_deg = planned_deg + rng.normal(size=len(planned_deg)) * jitter_deg
     return planned_deg
+
+
+def azimuths_deg(acquisition: AcquisitionConfig, n_images: int) -> NDArray[Any] | None:
+    """(n,) azimuth of each image; None where the specimen is never turned."""
+    visited = _AZIMUTHS_DEG[acquisition.scheme]
+    return np.repeat(visited, n_images // len(visited)) if any(visited) else None
 
 
 def draw_imperfection(acquisition: AcquisitionConfig, rng: np.random.Generator) -> Imperfection:

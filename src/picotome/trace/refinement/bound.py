@@ -141,7 +141,7 @@ def _at_truth(specimen: Specimen, series: TiltSeries) -> tuple[Target, ImageMode
     errors = series.truth.get("tilt_error_deg")
     model = replace(
         model,
-        rotations=torch.as_tensor(tilt_rotations(series.tilt_deg, errors)),
+        rotations=torch.as_tensor(tilt_rotations(series.tilt_deg, errors, azimuth_deg=series.azimuth_deg)),
         shift_A=true("shift_error_A", model.shift_A),
         defocus_A=true("defocus_A", model.defocus_A),
         gain=true("gain", model.gain),

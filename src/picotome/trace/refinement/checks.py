@@ -93,7 +93,8 @@ def _detail(images: Tensor, target: Target) -> Tensor:
 def _check_inside(trace: Trace, series: TiltSeries) -> None:
     """Atoms in the corners of the box may leave the field of view at high tilt, but not of every image."""
     reach_A = np.array([half_extent_A(n, series.pixel_size_A) for n in series.images.shape[1:]])
-    posed_A = np.einsum("tij,nj->tni", tilt_rotations(series.tilt_deg), trace.positions_A)
+    rotations = tilt_rotations(series.tilt_deg, azimuth_deg=series.azimuth_deg)
+    posed_A = np.einsum("tij,nj->tni", rotations, trace.positions_A)
     unseen = (np.abs(posed_A[..., :2]) > reach_A).any(axis=-1).all(axis=0)
     if unseen.any():
         raise ValueError(

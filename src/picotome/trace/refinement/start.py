@@ -69,7 +69,7 @@ def begin(
         tail_A2=tensor(_TAIL_A**2),
         tail_fraction=tensor(_TAIL_FRACTION),
         spread=tensor(SPREAD),
-        rotations=tensor(tilt_rotations(series.tilt_deg)),
+        rotations=tensor(tilt_rotations(series.tilt_deg, azimuth_deg=series.azimuth_deg)),
         shift_A=tensor(np.zeros((len(images), 2))),
         defocus_A=none,
         gain=none + 1.0,
