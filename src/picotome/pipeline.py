@@ -188,6 +188,7 @@ def judge(file: Path, recipe: Recipe, *, model: Path, out: Path) -> HeldOut:
         out / f"{name}.h5",
         {
             "specimen": pair.specimen,
+            **({"substrate": pair.substrate} if pair.substrate is not None else {}),
             "degraded": pair.degraded,
             "repaired": repaired,
             **{f"trace_{stage}": trace for stage, trace in traces.items()},

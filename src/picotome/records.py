@@ -43,6 +43,31 @@ class Specimen:
 
 
 @dataclass(frozen=True, eq=False)
+class Substrate:
+    """The slab that a specimen lies on, in the specimen's frame: never scored, never in an ideal tomogram.
+
+    Attributes
+    ----------
+    positions_A
+        (n, 3) float64 atoms of one period, relative to the origin.
+    atomic_numbers
+        (n,) int64.
+    period_A
+        (2,) the slab repeats by these along x and y, without end.
+    thickness_A
+        Along z.
+    description
+        One line for people.
+    """
+
+    positions_A: Array
+    atomic_numbers: Array
+    period_A: Array
+    thickness_A: float
+    description: str = ""
+
+
+@dataclass(frozen=True, eq=False)
 class TiltSeries:
     """Images and what the user believes of their geometry.
 
@@ -105,12 +130,16 @@ class Tomogram:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """One particle of a dataset: the truth, what the microscope saw and both tomograms."""
+    """One particle of a dataset: the truth, what the microscope saw and both tomograms.
+
+    `substrate` is None for a particle in vacuum.
+    """
 
     specimen: Specimen
     series: TiltSeries
     degraded: Tomogram
     ideal: Tomogram
+    substrate: Substrate | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,8 @@ import math
 PM_PER_A = 100.0
 # e/Å² -> C/m²: the elementary charge in 1e-20 C.
 C_PER_M2_PER_E_PER_A2 = 16.02176634
+# g/cm³ -> atomic mass units per Å³: Avogadro's number times 1e-24 (CODATA 2018).
+AMU_PER_A3_PER_G_PER_CM3 = 0.602214076
 
 # CODATA 2018
 _PLANCK_EV_S = 4.135667696e-15

@@ -120,6 +120,12 @@ def reconstruct(
     align: Annotated[
         bool, typer.Option("--align", help="First shift the images to a common centre of mass.")
     ] = False,
+    subtract_background: Annotated[
+        bool,
+        typer.Option(
+            "--subtract-background", help="First subtract each image's mean outside of the particle."
+        ),
+    ] = False,
 ) -> None:
     """Reconstruct the tomogram of a tilt series (image unit per Å).
 
@@ -127,5 +133,12 @@ def reconstruct(
     """
     from picotome.datasets.stages import reconstruct_file
 
-    tomogram = reconstruct_file(series, out=out, solver=solver, n_iterations=iterations, align=align)
+    tomogram = reconstruct_file(
+        series,
+        out=out,
+        solver=solver,
+        n_iterations=iterations,
+        align=align,
+        subtract_background=subtract_background,
+    )
     typer.echo(f"volume {tomogram.volume.shape} of {tomogram.voxel_size_A:g} Å: {out}")

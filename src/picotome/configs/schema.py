@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from picotome.configs.fields import Range, Section, Symbol, Within
 from picotome.configs.imaging import AcquisitionConfig, EngineName, OpticsConfig, VolumeConfig
 from picotome.configs.specimens import CoreShellSpecimen, SpecimenConfigs, WulffSpecimen
+from picotome.configs.substrate import STEEPEST_DEG, SubstrateConfig
 
 SolverName = Literal["sirt", "wbp"]
 GeometryName = Literal["tilt", "turns", "shifts", "defocus"]
@@ -29,6 +30,10 @@ class ReconstructionConfig(Section):
     solver: SolverName = Field("sirt", description="sirt (positive, with momentum) or wbp")
     n_iterations: int = Field(30, ge=1, le=1000, description="iterations of an iterative solver")
     align: bool = Field(False, description="first shift the images to a common centre of mass")
+    subtract_background: bool | None = Field(
+        None,
+        description="first subtract from each image its mean outside of the particle; null: with a substrate",
+    )
 
 
 class IdealConfig(Section):
@@ -152,6 +157,7 @@ class Recipe(Section):
     n_held_out: int | None = Field(
         None, ge=1, le=100_000, description="held-out particles, kinds taken in turn; default: one of each"
     )
+    substrate: SubstrateConfig | None = Field(None, description="what every particle lies on; null: vacuum")
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
     tracing: TracingConfig = TracingConfig()
@@ -178,6 +184,25 @@ class Recipe(Section):
                 raise ValueError(
                     f"training_set.acquisition.{key} is {found}, acquisition.{key} {wanted}: the network "
                     "would learn another wedge than it is used on; set both alike"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _substrate_is_not_seen_edge_on(self) -> Recipe:
+        series = {"acquisition": self.acquisition, "training_set.acquisition": self.training_set.acquisition}
+        steepest = {
+            f"{where}.{key}": abs(getattr(acquisition, key))
+            for where, acquisition in series.items()
+            for key in ("tilt_min_deg", "tilt_max_deg")
+            if acquisition is not None
+        }
+        if self.training_set.tilt_max_deg is not None:
+            steepest["training_set.tilt_max_deg"] = self.training_set.tilt_max_deg[1]
+        for key, tilt_deg in steepest.items() if self.substrate else ():
+            if tilt_deg > STEEPEST_DEG:
+                raise ValueError(
+                    f"{key} reaches {tilt_deg:g}° with a substrate; allowed is {STEEPEST_DEG:g}°: tilt "
+                    "less, or leave substrate out"
                 )
         return self
 

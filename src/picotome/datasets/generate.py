@@ -37,7 +37,7 @@ from picotome.progress import Track, silent
 from picotome.simgen.ignored import warn_of_ignored_knobs
 
 # The sections of a recipe that its pairs depend on, beside the specimens themselves.
-DATA_SECTIONS = ("seed", "volume", "optics", "acquisition", "reconstruction", "ideal", "storage")
+DATA_SECTIONS = ("seed", "volume", "optics", "acquisition", "reconstruction", "ideal", "storage", "substrate")
 _TRACK_INTERVAL = 100
 
 

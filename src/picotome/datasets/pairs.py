@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from picotome.configs.imaging import AcquisitionConfig, EngineName
-from picotome.configs.schema import Recipe
+from picotome.configs.schema import Recipe, ReconstructionConfig
 from picotome.configs.specimens import SpecimenConfig, source_file
 from picotome.datasets.identity import identity, knobs, versions
 from picotome.datasets.store import IDENTITY_FORMAT, write_pair
 from picotome.recon.alignment import common_move
 from picotome.recon.solvers import reconstruct
-from picotome.records import Pair, Specimen
+from picotome.records import Pair, Specimen, Substrate
 from picotome.rng import stream
 from picotome.simgen.acquisition import simulate_series
 from picotome.simgen.brightness import brightness_table
 from picotome.simgen.drawing import draw_from
 from picotome.simgen.ideal import ideal_tomogram
 from picotome.simgen.particles import build_specimen
+from picotome.simgen.substrate import build_substrate
 
 Split = Literal["train", "validation", "held_out"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "held_out")
@@ -113,6 +114,8 @@ def make_pair(
     """
     _, engine, acquisition = particle_plan(recipe, split, index)
     specimen = build_particle(recipe, split, index)
+    number = _FIRST_STREAM[split] + index
+    substrate = substrate_of(recipe, specimen, acquisition=acquisition, index=number)
     series = simulate_series(
         specimen,
         engine=engine,
@@ -120,18 +123,42 @@ def make_pair(
         optics=recipe.optics,
         acquisition=acquisition,
         seed=recipe.seed,
-        index=_FIRST_STREAM[split] + index,
+        index=number,
+        substrate=substrate,
         progress=progress,
         # Whoever made the recipe is told once, not by every particle.
         warn=False,
     )
-    degraded = reconstruct(series, config=recipe.reconstruction)
+    degraded = reconstruct(series, config=reconstruction_of(recipe))
     brightness_A2 = brightness_table(list(elements_of(specimen)), optics=recipe.optics)
     # Shifts that the images have in common show the specimen moved, and nobody can know: the ideal follows.
     move_A = common_move(series, series.truth["shift_error_A"])
     seen = replace(specimen, positions_A=specimen.positions_A + move_A)
     ideal = ideal_tomogram(seen, volume=recipe.volume, config=recipe.ideal, brightness_A2=brightness_A2)
-    return Pair(specimen=specimen, series=series, degraded=degraded, ideal=ideal)
+    return Pair(specimen=specimen, series=series, degraded=degraded, ideal=ideal, substrate=substrate)
+
+
+def substrate_of(
+    recipe: Recipe, specimen: Specimen, *, acquisition: AcquisitionConfig, index: int
+) -> Substrate | None:
+    """Build what a specimen lies on, on a random stream of its own; None in vacuum."""
+    if recipe.substrate is None:
+        return None
+    return build_substrate(
+        recipe.substrate,
+        specimen=specimen,
+        volume=recipe.volume,
+        largest_tilt_deg=max(abs(acquisition.tilt_min_deg), abs(acquisition.tilt_max_deg)),
+        rng=stream(recipe.seed, index, "substrate"),
+    )
+
+
+def reconstruction_of(recipe: Recipe) -> ReconstructionConfig:
+    """Return how a recipe's series are reconstructed: without the background of a substrate."""
+    config = recipe.reconstruction
+    if config.subtract_background is not None:
+        return config
+    return config.model_copy(update={"subtract_background": recipe.substrate is not None})
 
 
 def build_particle(recipe: Recipe, split: Split, index: int) -> Specimen:
@@ -175,6 +202,8 @@ def identities_of(recipe: Recipe) -> Callable[[Split, int], str]:
         "versions": versions(("picotome", *_JUDGES)),
         "format": IDENTITY_FORMAT,
     }
+    if recipe.substrate is not None:
+        shared["substrate"] = knobs(recipe.substrate)
     if knobs(recipe.storage):
         shared["storage"] = knobs(recipe.storage)
     # The recipe's own entries; a specimen is known by what it is, and they live as long as the recipe.

@@ -6,6 +6,7 @@ A checksum says that a file is as it was written; this says that what was writte
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from picotome.datasets.nexus import ENTRY, IMAGE_AXES, VOLUME_AXES, units_of
 from picotome.datasets.store import Record, open_checked, read_group
 from picotome.geometry import axis_A
-from picotome.records import ImageFit, Pair, Specimen, TiltSeries, Tomogram, Trace
+from picotome.records import ImageFit, Pair, Specimen, Substrate, TiltSeries, Tomogram, Trace
 
 # Files of version 1 have no NeXus attributes.
 _FIRST_WITH_NEXUS = 2
@@ -22,6 +23,11 @@ _FIRST_WITH_NEXUS = 2
 # For each record: its arrays with their shape, n being the number of atoms or images, and their kind of type.
 _ARRAYS: Mapping[type, Mapping[str, tuple[tuple[int | str, ...], str]]] = {
     Specimen: {"positions_A": (("n", 3), "f"), "atomic_numbers": (("n",), "i")},
+    Substrate: {
+        "positions_A": (("n", 3), "f"),
+        "atomic_numbers": (("n",), "i"),
+        "period_A": ((2,), "f"),
+    },
     TiltSeries: {"images": (("n", "x", "y"), "f"), "tilt_deg": (("n",), "f"), "azimuth_deg": (("n",), "f")},
     Tomogram: {"volume": (("x", "y", "z"), "f")},
     Trace: {
@@ -132,7 +138,7 @@ def _nexus_problems(group: Any, record: Record) -> Iterator[str]:
 
 def _pair_problems(records: Mapping[str, Record]) -> list[str]:
     """Whether the parts of a particle belong together."""
-    missing = [name for name in Pair.__dataclass_fields__ if name not in records]
+    missing = [f.name for f in fields(Pair) if f.default is MISSING and f.name not in records]
     if missing:
         return [f"lacks {', '.join(missing)}"]
     specimen, series = records["specimen"], records["series"]

@@ -21,11 +21,12 @@ from picotome.configs.specimens import FileSpecimen
 from picotome.datasets.export import write_xyz
 from picotome.datasets.foreign import import_series
 from picotome.datasets.identity import versions
+from picotome.datasets.pairs import substrate_of
 from picotome.datasets.safe_write import safe_write, write_text
 from picotome.datasets.store import Record, read_records, write_records
 from picotome.progress import Track, silent
 from picotome.recon.solvers import reconstruct
-from picotome.records import Score, Specimen, TiltSeries, Tomogram, Trace
+from picotome.records import Score, Specimen, Substrate, TiltSeries, Tomogram, Trace
 from picotome.rng import stream
 from picotome.simgen.acquisition import simulate_series
 from picotome.simgen.particles import build_specimen, read_structure
@@ -48,6 +49,7 @@ def simulate_file(recipe: Recipe, *, out: Path, track: Track = silent) -> TiltSe
     def progress(done: int, total: int) -> None:
         track(f"{recipe.engine} images", done, total)
 
+    substrate = substrate_of(recipe, specimen, acquisition=recipe.acquisition, index=0)
     series = simulate_series(
         specimen,
         engine=recipe.engine,
@@ -56,10 +58,14 @@ def simulate_file(recipe: Recipe, *, out: Path, track: Track = silent) -> TiltSe
         acquisition=recipe.acquisition,
         seed=recipe.seed,
         index=0,
+        substrate=substrate,
         progress=progress,
     )
     provenance = {"recipe": recipe.model_dump(mode="json")}
-    write_stage(out, {"specimen": specimen, "series": series}, provenance=provenance)
+    records: dict[str, Record] = {"specimen": specimen, "series": series}
+    if substrate is not None:
+        records["substrate"] = substrate
+    write_stage(out, records, provenance=provenance)
     return series
 
 
@@ -90,13 +96,24 @@ def import_file(
 
 
 def reconstruct_file(
-    file: Path, *, out: Path, solver: str, n_iterations: int, align: bool = False
+    file: Path,
+    *,
+    out: Path,
+    solver: str,
+    n_iterations: int,
+    align: bool = False,
+    subtract_background: bool = False,
 ) -> Tomogram:
     """Reconstruct the series of a file; the specimen, where known, travels along."""
     check_out(out)
     try:
         config = ReconstructionConfig.model_validate(
-            {"solver": solver, "n_iterations": n_iterations, "align": align}
+            {
+                "solver": solver,
+                "n_iterations": n_iterations,
+                "align": align,
+                "subtract_background": subtract_background,
+            }
         )
     except ValidationError as error:
         raise ValueError(
@@ -232,8 +249,8 @@ def pick(records: dict[str, Record], kind: type[Any], file: Path, names: Sequenc
 
 
 def specimen_of(records: dict[str, Record]) -> dict[str, Record]:
-    """Return the true atoms of a file, if it has them."""
-    return {name: record for name, record in records.items() if isinstance(record, Specimen)}
+    """Return the true atoms of a file, if it has them, and what they lie on."""
+    return {name: record for name, record in records.items() if isinstance(record, Specimen | Substrate)}
 
 
 def _read_trace(path: Path) -> Trace:

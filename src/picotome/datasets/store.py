@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ import numpy as np
 from picotome.datasets.nexus import ENTRY, describe
 from picotome.datasets.safe_write import safe_write
 from picotome.recon.normalise import tomogram_scale
-from picotome.records import ImageFit, Pair, Specimen, TiltSeries, Tomogram, Trace
+from picotome.records import ImageFit, Pair, Specimen, Substrate, TiltSeries, Tomogram, Trace
 
 FORMAT = "picotome"
 # 2 added NeXus attributes, axis arrays and volumes of float16; files of version 1 read as ever.
@@ -31,8 +31,10 @@ IDENTITY_FORMAT = 1
 """Oldest version whose files hold the same numbers: a finished file of it is not made anew."""
 
 Precision = Literal["float32", "float16"]
-Record = Specimen | TiltSeries | Tomogram | Trace | ImageFit
-_CLASSES: dict[str, type[Record]] = {c.__name__: c for c in (Specimen, TiltSeries, Tomogram, Trace, ImageFit)}
+Record = Specimen | Substrate | TiltSeries | Tomogram | Trace | ImageFit
+_CLASSES: dict[str, type[Record]] = {
+    c.__name__: c for c in (Specimen, Substrate, TiltSeries, Tomogram, Trace, ImageFit)
+}
 _CHUNK_VOXELS = 32
 # Brightest voxels of a float16 volume lie below this, half of the largest float16.
 _FLOAT16_RANGE = 2.0**15
@@ -84,7 +86,8 @@ def write_pair(
     path: Path, pair: Pair, *, provenance: Mapping[str, Any], precision: Precision = "float32"
 ) -> str:
     """Write one particle of a dataset; see `write_records`."""
-    records: dict[str, Record] = {f.name: getattr(pair, f.name) for f in fields(pair)}
+    parts: dict[str, Record | None] = {f.name: getattr(pair, f.name) for f in fields(pair)}
+    records = {name: part for name, part in parts.items() if part is not None}
     return write_records(path, records, provenance=provenance, precision=precision)
 
 
@@ -112,10 +115,10 @@ def read_pair(path: Path) -> Pair:
         If a part of the pair is missing.
     """
     records = read_records(path)
-    missing = [f.name for f in fields(Pair) if f.name not in records]
+    missing = [f.name for f in fields(Pair) if f.name not in records and f.default is MISSING]
     if missing:
         raise ValueError(f"{path} is not a pair: it lacks {', '.join(missing)}; has {', '.join(records)}")
-    return Pair(**{f.name: records[f.name] for f in fields(Pair)})  # type: ignore[arg-type]
+    return Pair(**{f.name: records[f.name] for f in fields(Pair) if f.name in records})  # type: ignore[arg-type]
 
 
 def read_provenance(path: Path) -> dict[str, Any]:

@@ -14,10 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from picotome.geometry import axis_A, tilt_rotations
+from picotome.recon.background import frame_mean, particle_mask
 from picotome.records import TiltSeries
-
-_SMOOTH_A, _MARGIN_A = 1.0, 2.0
-_PARTICLE = 0.15
 
 
 def align_series(series: TiltSeries) -> TiltSeries:
@@ -76,17 +74,8 @@ def common_move(series: TiltSeries, shift_A: NDArray[Any]) -> NDArray[Any]:
 
 def _centre_of_mass_A(image: NDArray[Any], pixel_size_A: float) -> NDArray[Any]:
     """(2,) centre of what is brighter than the background, on the particle and a margin around it."""
-    from scipy.ndimage import binary_dilation, gaussian_filter
-
-    frame = np.concatenate(
-        [image[:2].ravel(), image[-2:].ravel(), image[:, :2].ravel(), image[:, -2:].ravel()]
-    )
-    signal = np.asarray(image, dtype=np.float64) - frame.mean()
-    smooth = gaussian_filter(signal, _SMOOTH_A / pixel_size_A)
-    particle = binary_dilation(
-        smooth > _PARTICLE * smooth.max(), iterations=max(1, round(_MARGIN_A / pixel_size_A))
-    )
-    mass = np.where(particle, signal, 0.0)
+    signal = np.asarray(image, dtype=np.float64) - frame_mean(image)
+    mass = np.where(particle_mask(signal, pixel_size_A), signal, 0.0)
     total = mass.sum()
     if not total > 0:
         return np.full(2, np.nan)

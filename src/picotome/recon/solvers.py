@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from picotome.configs.schema import ReconstructionConfig
 from picotome.recon.alignment import align_series
 from picotome.recon.angles import angular_weights_rad
+from picotome.recon.background import subtract_background
 from picotome.recon.kernels import N_SLICES, improve_planes
 from picotome.recon.projector import (
     Projector,
@@ -54,7 +55,8 @@ def reconstruct(series: TiltSeries, *, config: ReconstructionConfig) -> Tomogram
     series
         Images and nominal tilts.
     config
-        Solver, iterations, and whether the images are aligned first (see `picotome.recon.alignment`).
+        Solver, iterations, and whether the images lose their background and are aligned first (see
+        `picotome.recon.background` and `picotome.recon.alignment`).
 
     Returns
     -------
@@ -69,6 +71,8 @@ def reconstruct(series: TiltSeries, *, config: ReconstructionConfig) -> Tomogram
         images are not square, or the solver is not ``sirt``.
     """
     _check(series)
+    if config.subtract_background:
+        series = subtract_background(series)
     if config.align:
         series = align_series(series)
     n_x = series.images.shape[1]

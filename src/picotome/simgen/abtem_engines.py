@@ -5,6 +5,9 @@ and more where the probe is defocused. The probe is focused at the middle of the
 `defocus_A` beyond it. It is scanned over the whole cell, and the scan is blurred by the source and integrated
 over the pixels in Fourier space, where a pixel can be centred anywhere: nothing is ever shifted by half a
 step. Pixels outside the cell are zero.
+
+With a substrate the cell covers the whole field of view, and slab fills all of it, the space for the vacuum
+included: what is cut off at one side of the cell meets the cut of the other, outside of the field of view.
 """
 
 from __future__ import annotations
@@ -19,10 +22,10 @@ from numpy.typing import NDArray
 
 from picotome.configs.imaging import OpticsConfig, VolumeConfig
 from picotome.geometry import axis_A
-from picotome.records import Specimen
+from picotome.records import Specimen, Substrate
 from picotome.simgen.aberrations import abtem_aberrations, focal_nodes
-from picotome.simgen.cells import Axis, Cell, downsample_angle_mrad, plan_cells
-from picotome.simgen.pose import check_defocus, pose_atoms
+from picotome.simgen.cells import Axis, Cell, downsample_angle_mrad, plan_cells, with_depth
+from picotome.simgen.pose import check_defocus, pose_atoms, pose_substrate
 
 if TYPE_CHECKING:
     import abtem
@@ -49,6 +52,7 @@ def image_prism(
     volume: VolumeConfig,
     optics: OpticsConfig,
     rng: np.random.Generator,
+    substrate: Substrate | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[Any]:
     """Image a specimen with PRISM (Ophus 2017, doi:10.1186/s40679-017-0046-1).
@@ -56,17 +60,17 @@ def image_prism(
     See `picotome.simgen.engines.ENGINES` for the signature. The interpolation is as strong as
     `optics.abtem.prism_window_A` allows.
     """
-    posed_A = pose_atoms(specimen, rotations=rotations, shifts_A=shifts_A, volume=volume)
-    defocus_A = check_defocus(defocus_A, n_images=len(posed_A))
     return _image_series(
         _scan_prism,
-        plan_cells(posed_A, defocus_A=defocus_A, optics=optics, windowed=True),
         specimen,
-        posed_A,
+        rotations=rotations,
+        shifts_A=shifts_A,
         defocus_A=defocus_A,
+        windowed=True,
         volume=volume,
         optics=optics,
         rng=rng,
+        substrate=substrate,
         progress=progress,
     )
 
@@ -80,50 +84,76 @@ def image_multislice(
     volume: VolumeConfig,
     optics: OpticsConfig,
     rng: np.random.Generator,
+    substrate: Substrate | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[Any]:
     """Image a specimen with multislice, one probe position after the other: exact and slow.
 
     See `picotome.simgen.engines.ENGINES` for the signature.
     """
-    posed_A = pose_atoms(specimen, rotations=rotations, shifts_A=shifts_A, volume=volume)
-    defocus_A = check_defocus(defocus_A, n_images=len(posed_A))
     return _image_series(
         _scan_multislice,
-        plan_cells(posed_A, defocus_A=defocus_A, optics=optics, windowed=False),
         specimen,
-        posed_A,
+        rotations=rotations,
+        shifts_A=shifts_A,
         defocus_A=defocus_A,
+        windowed=False,
         volume=volume,
         optics=optics,
         rng=rng,
+        substrate=substrate,
         progress=progress,
     )
 
 
 def _image_series(
     scan: Scan,
-    cells: list[Cell],
     specimen: Specimen,
-    posed_A: NDArray[Any],
     *,
+    rotations: NDArray[Any],
+    shifts_A: NDArray[Any],
     defocus_A: NDArray[Any],
+    windowed: bool,
     volume: VolumeConfig,
     optics: OpticsConfig,
     rng: np.random.Generator,
+    substrate: Substrate | None,
     progress: Callable[[int, int], None] | None,
 ) -> NDArray[Any]:
+    posed_A = pose_atoms(specimen, rotations=rotations, shifts_A=shifts_A, volume=volume)
+    defocus_A = check_defocus(defocus_A, n_images=len(posed_A))
+    reach_A = posed_A if substrate is None else _field_of_view_A(len(posed_A), volume)
+    cells = plan_cells(reach_A, defocus_A=defocus_A, optics=optics, windowed=windowed)
     images = np.zeros((len(posed_A), volume.n_voxels, volume.n_voxels), dtype=np.float32)
     with _quiet_abtem():
         for index, (cell, atoms_A) in enumerate(zip(cells, posed_A, strict=True)):
-            focus_A = _middle_A(cell) + float(defocus_A[index])
+            numbers = specimen.atomic_numbers
+            middle_A = 0.5 * float(atoms_A[:, 2].min() + atoms_A[:, 2].max())
+            if substrate is not None:
+                slab_A, of_slab = pose_substrate(
+                    substrate, rotation=rotations[index], shift_A=shifts_A[index], window_A=cell.window_A
+                )
+                atoms_A = np.concatenate([atoms_A, slab_A])
+                numbers = np.concatenate([numbers, substrate.atomic_numbers[of_slab]])
+                cell = with_depth(cell, atoms_A[:, 2], optics=optics)
+            focus_A = _depth_A(cell, middle_A) + float(defocus_A[index])
             scanned = _mean_over_phonons(
-                scan, cell, specimen.atomic_numbers, atoms_A, focus_A=focus_A, optics=optics, rng=rng
+                scan, cell, numbers, atoms_A, focus_A=focus_A, optics=optics, rng=rng
             )
             images[index] = resample_scan(scanned, cell, volume=volume, source_size_A=optics.source_size_A)
             if progress is not None:
                 progress(index + 1, len(posed_A))
     return images
+
+
+def _field_of_view_A(n_images: int, volume: VolumeConfig) -> NDArray[Any]:
+    """(n, 2, 3) corners of what the images show; a slab fills it, and the vacuum around it, too."""
+    axis = axis_A(volume.n_voxels, volume.voxel_size_A)
+    half_A = 0.5 * volume.voxel_size_A
+    corners = np.array(
+        [[axis[0] - half_A, axis[0] - half_A, 0.0], [axis[-1] + half_A, axis[-1] + half_A, 0.0]]
+    )
+    return np.broadcast_to(corners, (n_images, 2, 3))
 
 
 def _mean_over_phonons(
@@ -177,13 +207,13 @@ def _transmission(
     )
 
 
-def _middle_A(cell: Cell) -> float:
-    """Depth of the middle of the atoms below the top of the cell, Å.
+def _depth_A(cell: Cell, z_A: float) -> float:
+    """Depth of a height in the image's frame below the top of the cell, Å.
 
     A slice acts on the wave where the wave enters the slice, so that atoms sit half a slice before their true
     place on average.
     """
-    return 0.5 * (cell.depth_A - cell.depth_A / cell.n_slices)
+    return z_A - float(cell.centre_A[2]) + 0.5 * (cell.depth_A - cell.depth_A / cell.n_slices)
 
 
 def _scan_prism(

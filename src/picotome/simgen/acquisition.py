@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from picotome.configs.imaging import AcquisitionConfig, EngineName, OpticsConfig, VolumeConfig
 from picotome.geometry import tilt_rotations
-from picotome.records import Specimen, TiltSeries
+from picotome.records import Specimen, Substrate, TiltSeries
 from picotome.rng import stream
 from picotome.simgen.detection import (
     add_background,
@@ -43,6 +43,7 @@ def simulate_series(
     acquisition: AcquisitionConfig,
     seed: int,
     index: int,
+    substrate: Substrate | None = None,
     progress: Callable[[int, int], None] | None = None,
     warn: bool = True,
 ) -> TiltSeries:
@@ -57,6 +58,8 @@ def simulate_series(
         Key of `picotome.simgen.engines.ENGINES`.
     seed, index
         Seed of the recipe and index of the particle.
+    substrate
+        What the specimen lies on, if anything.
     progress
         Called with (images done, images to do).
     warn
@@ -90,6 +93,7 @@ def simulate_series(
         volume=volume,
         optics=optics,
         rng=stream(seed, index, "engine"),
+        substrate=substrate,
         progress=progress,
     )
     return record_series(

@@ -7,7 +7,7 @@ chosen to transform fast.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,12 @@ class Cell:
         """(3,) edges of the cell."""
         return np.array([self.x.length_A, self.y.length_A, self.depth_A])
 
+    @property
+    def window_A(self) -> NDArray[Any]:
+        """(2, 2) lowest and highest x, then y, in the image's frame."""
+        half_A = 0.5 * self.size_A[:2]
+        return np.stack([self.centre_A[:2] - half_A, self.centre_A[:2] + half_A], axis=1)
+
 
 def plan_cells(
     posed_A: NDArray[Any], *, defocus_A: NDArray[Any], optics: OpticsConfig, windowed: bool
@@ -81,10 +87,21 @@ def plan_cells(
     cells = []
     for extent_A, length_A, centre_A in zip(extents_A, lengths_A, centres_A, strict=True):
         x, y = (_plan_axis(float(length_A[axis]), windows_A[axis], optics) for axis in (0, 1))
-        depth_A = float(extent_A[2]) + 2.0 * _MARGIN_Z_A
-        n_slices = math.ceil(depth_A / settings.slice_thickness_A)
+        depth_A, n_slices = _slices(float(extent_A[2]), optics)
         cells.append(Cell(x=x, y=y, depth_A=depth_A, n_slices=n_slices, centre_A=centre_A))
     return cells
+
+
+def with_depth(cell: Cell, z_A: NDArray[Any], *, optics: OpticsConfig) -> Cell:
+    """Return the cell as deep as atoms at these heights need."""
+    depth_A, n_slices = _slices(float(np.ptp(z_A)), optics)
+    centre_A = np.array([*cell.centre_A[:2], 0.5 * (z_A.min() + z_A.max())])
+    return replace(cell, depth_A=depth_A, n_slices=n_slices, centre_A=centre_A)
+
+
+def _slices(extent_A: float, optics: OpticsConfig) -> tuple[float, int]:
+    depth_A = extent_A + 2.0 * _MARGIN_Z_A
+    return depth_A, math.ceil(depth_A / optics.abtem.slice_thickness_A)
 
 
 def _choose_window_A(lengths_A: list[float], smallest_A: float) -> float:

@@ -10,7 +10,7 @@ one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from picotome.configs.imaging import OpticsConfig, VolumeConfig
 from picotome.geometry import axis_A
-from picotome.records import Specimen
+from picotome.records import Specimen, Substrate
 from picotome.simgen.aberrations import focal_nodes
 from picotome.simgen.atom_lens import lens_factors
 from picotome.simgen.brightness import atom_image, cross_section_A2
-from picotome.simgen.pose import distance_to_focus_A, pose_atoms
+from picotome.simgen.pose import distance_to_focus_A, pose_atoms, pose_substrate
 from picotome.units import wavelength_A
 
 _N_GAUSSIANS = 6
@@ -35,6 +35,11 @@ _NARROWEST = np.linspace(0.2, 1.4, 7)
 _N_FREQUENCIES = 300
 # The image changes with defocus over λ/α², 22 Å at 300 kV and 30 mrad; a cubic spline needs a quarter of it.
 _NODES_PER_DEPTH_OF_FOCUS = 4.4
+# Atoms of a substrate this far outside of the image are left out.
+_TAIL_A = 6.0
+
+# Atoms of one element: their positions and the heights of their Gaussians, for each image, and the widths.
+_Kind = tuple[Sequence[NDArray[Any]], Sequence[NDArray[Any]], NDArray[Any]]
 
 
 def image_linear(
@@ -46,6 +51,7 @@ def image_linear(
     volume: VolumeConfig,
     optics: OpticsConfig,
     rng: np.random.Generator,
+    substrate: Substrate | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[Any]:
     """Image a specimen as a sum of peaks; see `picotome.simgen.engines.ENGINES` for the signature.
@@ -54,6 +60,9 @@ def image_linear(
     atoms brighten and dim those behind them (`picotome.simgen.atom_lens`); all else that they do to the beam
     is left out. Ranges in `optics.linear` are drawn once for the whole series. `saturation` s dims the
     brightest parts, I -> I (1 - s I / max I), with the maximum over the series.
+
+    The atoms of a substrate add their peaks like all others, each at its own distance from the focal plane;
+    they are no lenses, and no lens acts on them.
     """
     from ase.data import chemical_symbols
 
@@ -66,22 +75,34 @@ def image_linear(
     factors = _lens_factors(posed_A, lens_A2=lens_A2, optics=optics)
     beyond_A = distance_to_focus_A(posed_A, defocus_A=defocus_A)
     pixel_A = volume.voxel_size_A
-    kinds = []
-    for number in np.unique(specimen.atomic_numbers):
-        symbol = chemical_symbols[int(number)]
+
+    def peaks(number: int, beyond_A: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        symbol = chemical_symbols[number]
         b_factor_A2 = settings.debye_waller_A2.get(symbol, default_debye_waller_A2)
-        of_kind = specimen.atomic_numbers == number
         weights, sigmas_A = peak_gaussians(
             symbol,
-            beyond_A[:, of_kind],
+            beyond_A,
             optics=optics,
             # A pixel integrates the peak: to 1e-3 that is a Gaussian wider by the variance of a box.
             extra_variance_A2=blur_A**2 + b_factor_A2 / (8.0 * np.pi**2) + pixel_A**2 / 12.0,
         )
-        free = cross_section_A2(symbol, optics=optics) * weights
+        return cross_section_A2(symbol, optics=optics) * weights, sigmas_A
+
+    kinds: list[_Kind] = []
+    for number in np.unique(specimen.atomic_numbers):
+        of_kind = specimen.atomic_numbers == number
+        free, sigmas_A = peaks(int(number), beyond_A[:, of_kind])
         brightness = (free * factors[:, of_kind, None]).astype(np.float32)
-        kinds.append((posed_A[:, of_kind].astype(np.float32), brightness, sigmas_A))
+        kinds.append((list(posed_A[:, of_kind].astype(np.float32)), list(brightness), sigmas_A))
     axis = axis_A(volume.n_voxels, pixel_A).astype(np.float32)
+    if substrate is not None:
+        # Every atom of an image has the same focal plane.
+        focal_plane_A = beyond_A[:, 0] + posed_A[:, 0, 2]
+        seen = [
+            pose_substrate(substrate, rotation=rotation, shift_A=shift_A, window_A=_window_A(axis))
+            for rotation, shift_A in zip(rotations, shifts_A, strict=True)
+        ]
+        kinds += _substrate_kinds(substrate.atomic_numbers, seen, focal_plane_A=focal_plane_A, peaks=peaks)
     images = np.zeros((len(posed_A), volume.n_voxels, volume.n_voxels), dtype=np.float32)
     for index, image in enumerate(images):
         for atoms_A, brightness, sigmas_A in kinds:
@@ -93,6 +114,37 @@ def image_linear(
     if saturation > 0.0:
         images *= 1.0 - saturation / float(images.max()) * images
     return images
+
+
+def _window_A(axis: NDArray[Any]) -> NDArray[Any]:
+    """(2, 2) lowest and highest x, then y, of atoms whose peaks reach an image."""
+    return np.array([[axis[0] - _TAIL_A, axis[-1] + _TAIL_A]] * 2, dtype=np.float64)
+
+
+def _substrate_kinds(
+    atomic_numbers: NDArray[Any],
+    seen: Sequence[tuple[NDArray[Any], NDArray[Any]]],
+    *,
+    focal_plane_A: NDArray[Any],
+    peaks: Callable[[int, NDArray[Any]], tuple[NDArray[Any], NDArray[Any]]],
+) -> list[_Kind]:
+    """Peaks of a substrate's atoms, of which every image sees others."""
+    kinds: list[_Kind] = []
+    for number in np.unique(atomic_numbers):
+        atoms_A = [posed_A[atomic_numbers[index] == number] for posed_A, index in seen]
+        beyond_A = [plane - each[:, 2] for plane, each in zip(focal_plane_A, atoms_A, strict=True)]
+        if not sum(map(len, beyond_A)):
+            continue
+        brightness, sigmas_A = peaks(int(number), np.concatenate(beyond_A))
+        ends = np.cumsum([len(each) for each in beyond_A])[:-1]
+        kinds.append(
+            (
+                [each.astype(np.float32) for each in atoms_A],
+                np.split(brightness.astype(np.float32), ends),
+                sigmas_A,
+            )
+        )
+    return kinds
 
 
 def _lens_factors(posed_A: NDArray[Any], *, lens_A2: float, optics: OpticsConfig) -> NDArray[Any]:

@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 from picotome.configs.imaging import VolumeConfig
 from picotome.geometry import half_extent_A
-from picotome.records import Specimen
+from picotome.records import Specimen, Substrate
+
+# Of 85°: a flatter slab is without end.
+_FLATTEST_COS = 0.087
 
 
 def pose_atoms(
@@ -48,6 +51,57 @@ def pose_atoms(
     posed[:, :, :2] += shifts_A[:, None, :]
     _check_field_of_view(posed, volume)
     return posed
+
+
+def pose_substrate(
+    substrate: Substrate, *, rotation: NDArray[Any], shift_A: NDArray[Any], window_A: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Atoms of a substrate, repeated as often as needed, that one image sees within a window.
+
+    Parameters
+    ----------
+    rotation, shift_A
+        (3, 3) and (2,) of the specimen in this image.
+    window_A
+        (2, 2) lowest and highest x, then y, in the frame of the image.
+
+    Returns
+    -------
+    posed_A
+        (k, 3) positions in the frame of the image.
+    index
+        (k,) which atom of the substrate each one is.
+
+    Raises
+    ------
+    ValueError
+        If the slab is seen at more than 85° from its normal.
+    """
+    if abs(rotation[2, 2]) < _FLATTEST_COS:
+        raise ValueError(
+            f"the substrate is tilted by {np.rad2deg(np.arccos(abs(rotation[2, 2]))):.1f}°; allowed is 85°"
+        )
+    corners = np.stack(np.meshgrid(window_A[0], window_A[1], indexing="ij"), axis=-1).reshape(-1, 2) - shift_A
+    depths_A = [float(substrate.positions_A[:, 2].min()), float(substrate.positions_A[:, 2].max())]
+    # Where the rays through the corners of the window enter and leave the slab.
+    seen_A = np.concatenate(
+        [np.linalg.solve(rotation[:2, :2], (corners - rotation[:2, 2] * depth_A).T).T for depth_A in depths_A]
+    )
+    low, high = seen_A.min(axis=0), seen_A.max(axis=0)
+    base_A = substrate.positions_A[:, :2].min(axis=0)
+    first = np.floor((low - base_A) / substrate.period_A).astype(int)
+    last = np.floor((high - base_A) / substrate.period_A).astype(int)
+    found, indices = [], []
+    for repeat in np.stack(np.meshgrid(*map(np.arange, first, last + 1), indexing="ij"), axis=-1).reshape(
+        -1, 2
+    ):
+        moved_A = substrate.positions_A + np.array([*(repeat * substrate.period_A), 0.0])
+        posed_A = moved_A @ rotation.T
+        posed_A[:, :2] += shift_A
+        inside = ((posed_A[:, :2] >= window_A[:, 0]) & (posed_A[:, :2] < window_A[:, 1])).all(axis=1)
+        found.append(posed_A[inside])
+        indices.append(np.flatnonzero(inside))
+    return np.concatenate(found), np.concatenate(indices)
 
 
 def distance_to_focus_A(posed_A: NDArray[Any], *, defocus_A: NDArray[Any]) -> NDArray[Any]:
