@@ -42,6 +42,7 @@ MAY_IMPORT = {
 OWNERS = {
     "abtem": {"simgen"},
     "distributed": {"datasets"},
+    "dask_jobqueue": {"datasets"},
     "h5py": {"datasets"},
     "mrcfile": {"datasets"},
     "tifffile": {"datasets"},

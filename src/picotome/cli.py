@@ -24,6 +24,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "run": whole.run,
     "generate": dataset.generate,
     "status": factory.status,
+    "verify": factory.verify,
     "simulate": images.simulate,
     "calibrate": images.calibrate,
     "import": images.import_,

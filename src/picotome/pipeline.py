@@ -13,6 +13,7 @@ from typing import Any
 from picotome import __version__
 from picotome.configs.loading import recipe_to_yaml
 from picotome.configs.schema import Recipe
+from picotome.configs.workers import LocalWorkers, QueueWorkers
 from picotome.datasets.factory.refusal import refuse_another_recipe
 from picotome.datasets.generate import DATA_SECTIONS, generate
 from picotome.datasets.identity import versions
@@ -90,6 +91,7 @@ def run(
     *,
     n_workers: int | None = None,
     scheduler_address: str | None = None,
+    cluster: LocalWorkers | QueueWorkers | None = None,
     track: Track = silent,
 ) -> RunResult:
     """Do the whole job of a recipe; the same call resumes an ended run.
@@ -101,7 +103,7 @@ def run(
     out
         Folder of everything that is made: ``dataset``, ``model``, ``held_out``, ``figures``,
         ``summary.json`` and ``report.html``.
-    n_workers, scheduler_address
+    n_workers, scheduler_address, cluster
         See `picotome.datasets.generate.generate`.
     track
         Called as work advances.
@@ -126,6 +128,7 @@ def run(
             splits=SPLITS,
             n_workers=n_workers,
             scheduler_address=scheduler_address,
+            cluster=cluster,
             track=track,
         )
         write_dataset_card(out / "dataset", recipe=recipe)

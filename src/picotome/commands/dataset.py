@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from picotome.commands.options import (
+    ClusterOption,
     OutFile,
     OutFolder,
     RecipeArgument,
     SchedulerOption,
     SetOption,
     WorkersOption,
+    chosen_cluster,
     chosen_recipe,
     exit_if_failed,
 )
+
+if TYPE_CHECKING:
+    from picotome.configs.workers import LocalWorkers, QueueWorkers
 
 
 def generate(
@@ -25,6 +30,15 @@ def generate(
     set_: SetOption = None,
     workers: WorkersOption = None,
     scheduler_address: SchedulerOption = None,
+    cluster: ClusterOption = None,
+    slice_: Annotated[
+        str | None,
+        typer.Option("--slice", help="Make one part of the particles: 3/100 is the third of a hundred."),
+    ] = None,
+    array_script: Annotated[
+        int | None,
+        typer.Option("--array-script", min=1, help="Print a SLURM script of so many tasks, make nothing."),
+    ] = None,
 ) -> None:
     """Make the dataset of a recipe: one HDF5 file per particle, and a manifest.
 
@@ -38,15 +52,44 @@ def generate(
     from picotome.report.dataset_card import CARD_NAME, write_dataset_card
 
     chosen = chosen_recipe(recipe, set_ or [])
+    where = chosen_cluster(cluster)
+    if array_script is not None:
+        typer.echo(_array_script(recipe, out, set_ or [], n_parts=array_script, where=where))
+        return
     with terminal_progress() as track:
         entries = generate_all(
-            chosen, out, splits=SPLITS, n_workers=workers, scheduler_address=scheduler_address, track=track
+            chosen,
+            out,
+            splits=SPLITS,
+            n_workers=workers,
+            scheduler_address=scheduler_address,
+            cluster=where,
+            part=_part(slice_) if slice_ is not None else None,
+            track=track,
         )
     failed = [entry for entry in entries if entry.status == "failed"]
     typer.echo(f"{len(entries) - len(failed)} of {len(entries)} particles are in {out}")
     if write_dataset_card(out, recipe=chosen):
         typer.echo(f"card: {out / CARD_NAME}")
     exit_if_failed(failed)
+
+
+def _part(text: str) -> tuple[int, int]:
+    """Read 3/100."""
+    which, _, of = text.partition("/")
+    if not (which.isdecimal() and of.isdecimal() and 1 <= int(which) <= int(of)):
+        raise ValueError(f"--slice is {text!r}; allowed is i/n with i from 1 to n, such as 3/100")
+    return int(which), int(of)
+
+
+def _array_script(
+    recipe: str, out: Path, overrides: list[str], *, n_parts: int, where: LocalWorkers | QueueWorkers | None
+) -> str:
+    from picotome.datasets.factory.array_script import array_script
+
+    if where is not None and where.kind == "local":
+        raise ValueError("--array-script writes scripts for SLURM; found a cluster file of kind local")
+    return array_script(recipe, out, overrides=overrides, n_parts=n_parts, cluster=where)
 
 
 def train(

@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from picotome.configs.schema import Recipe
+    from picotome.configs.workers import LocalWorkers, QueueWorkers
 
 RecipeArgument = Annotated[
     str, typer.Argument(help="Preset (smoke, quickstart, general, paper) or a YAML file.")
@@ -28,6 +29,10 @@ SchedulerOption = Annotated[
     str | None,
     typer.Option("--scheduler-address", help="tcp://host:port of a running dask scheduler to use instead."),
 ]
+ClusterOption = Annotated[
+    Path | None,
+    typer.Option(help="File that says where workers come from: SLURM, PBS, SGE (docs/clusters.md)."),
+]
 
 
 def split_list(text: str) -> tuple[str, ...]:
@@ -40,6 +45,13 @@ def chosen_recipe(name_or_path: str, overrides: list[str]) -> Recipe:
     from picotome.configs import load_recipe
 
     return load_recipe(name_or_path, overrides)
+
+
+def chosen_cluster(path: Path | None) -> LocalWorkers | QueueWorkers | None:
+    """Load the file of --cluster, if there is one."""
+    from picotome.configs.workers import load_cluster
+
+    return load_cluster(path) if path is not None else None
 
 
 def exit_if_failed(failed: list[Any]) -> None:

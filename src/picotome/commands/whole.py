@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from picotome.commands.options import (
+    ClusterOption,
     OutFolder,
     RecipeArgument,
     SchedulerOption,
     SetOption,
     WorkersOption,
+    chosen_cluster,
     chosen_recipe,
     exit_if_failed,
 )
@@ -24,6 +26,7 @@ def run(
     set_: SetOption = None,
     workers: WorkersOption = None,
     scheduler_address: SchedulerOption = None,
+    cluster: ClusterOption = None,
 ) -> None:
     """Do the whole job: particles, tilt series, tomograms, network, atoms, scores in pm, report.
 
@@ -37,7 +40,14 @@ def run(
 
     chosen = chosen_recipe(recipe, set_ or [])
     with terminal_progress() as track:
-        result = run_all(chosen, out, n_workers=workers, scheduler_address=scheduler_address, track=track)
+        result = run_all(
+            chosen,
+            out,
+            n_workers=workers,
+            scheduler_address=scheduler_address,
+            cluster=chosen_cluster(cluster),
+            track=track,
+        )
     typer.echo(score_table(result.summary["specimens"]))
     typer.echo(f"report: {result.report}")
     exit_if_failed(result.failed)

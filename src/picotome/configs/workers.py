@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from picotome.configs.fields import Section
 
@@ -15,20 +15,21 @@ _MEMORY = re.compile(r"^\d+(\.\d+)? ?[kMGT]i?B$")
 _WALLTIME = re.compile(r"^(\d+-)?\d{1,3}:\d{2}:\d{2}$")
 
 
-def _memory(value: str) -> str:
-    if not _MEMORY.match(value):
+def _memory(value: Any) -> Any:
+    if not isinstance(value, str) or not _MEMORY.match(value):
         raise ValueError(f"found {value!r}; memory is a number with a unit, such as 4GB")
     return value
 
 
-def _walltime(value: str) -> str:
-    if not _WALLTIME.match(value):
+def _walltime(value: Any) -> Any:
+    # YAML reads 12:00:00 without quotes as a number.
+    if not isinstance(value, str) or not _WALLTIME.match(value):
         raise ValueError(f"found {value!r}; walltime is hours:minutes:seconds in quotes, such as '12:00:00'")
     return value
 
 
-Memory = Annotated[str, AfterValidator(_memory)]
-Walltime = Annotated[str, AfterValidator(_walltime)]
+Memory = Annotated[str, BeforeValidator(_memory)]
+Walltime = Annotated[str, BeforeValidator(_walltime)]
 
 
 class LocalWorkers(Section):

@@ -32,7 +32,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, "utf-8")
 
 
+def partial_files(folder: Path) -> list[Path]:
+    """What killed writers left below a folder, where nobody is writing now."""
+    return sorted(folder.rglob(".*.partial"))
+
+
 def remove_partial(folder: Path) -> None:
-    """Remove what killed writers left below a folder; nobody else may be writing there."""
-    for path in folder.rglob(".*.partial"):
+    """Remove what killed writers left below a folder, where nobody is writing now."""
+    for path in partial_files(folder):
         path.unlink(missing_ok=True)
