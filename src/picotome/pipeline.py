@@ -30,6 +30,7 @@ from picotome.trace.scoring import score_trace
 from picotome.trace.tracing import EMPTY_TRACE, trace_or_nothing
 from picotome.train.apply import repair
 from picotome.train.loop import Trained, train
+from picotome.train.online.honoured import refuse_offline_recipe
 
 STAGES = ("raw", "unet", "refined")
 # The sections of a recipe that the contents of a run folder depend on; its held-out specimens may change.
@@ -116,6 +117,8 @@ def run(
     from picotome.report.dataset_card import write_dataset_card
     from picotome.report.run_report import Figure, draw_particle, write_run_report
 
+    if recipe.training_set.online:
+        refuse_offline_recipe(recipe)
     out.mkdir(parents=True, exist_ok=True)
     refuse_another_recipe(out, recipe, sections=_SECTIONS)
     write_text(out / "recipe.yaml", recipe_to_yaml(recipe))

@@ -93,27 +93,48 @@ def _array_script(
 
 
 def train(
-    dataset: Annotated[Path, typer.Argument(help="Folder made by picotome generate.")],
+    dataset: Annotated[
+        str, typer.Argument(help="Folder made by picotome generate; with --online, or a preset or YAML file.")
+    ],
     out: OutFolder,
+    online: Annotated[
+        bool,
+        typer.Option(
+            "--online",
+            help="Make the pairs to learn from on the way, on the training's device; store only those to "
+            "validate with.",
+        ),
+    ] = False,
     set_: SetOption = None,
 ) -> None:
     """Train the 3D U-Net on a dataset; a checkpoint each epoch, resumed by the same command.
 
-    The recipe is the dataset's own; --set changes its network and training sections.
+    The recipe is the dataset's own; --set changes its network and training sections. With --online an epoch
+    is training_set.n_train particles that were never seen before.
 
     Example: picotome train data --out model --set training.n_epochs=50
     """
+    from picotome.datasets.generate import generate as generate_all
     from picotome.progress import terminal_progress
     from picotome.report.figures import draw_training
     from picotome.train.loop import train as train_network
+    from picotome.train.online.honoured import refuse_offline_recipe
 
-    if not (dataset / "recipe.yaml").is_file():
+    overrides = [*(set_ or []), *(["training_set.online=true"] if online else [])]
+    folder = Path(dataset)
+    stored = (folder / "recipe.yaml").is_file()
+    if not stored and not online:
         raise FileNotFoundError(
-            f"{dataset} holds no dataset (no recipe.yaml); make one with `picotome generate`"
+            f"{dataset} holds no dataset (no recipe.yaml); make one with `picotome generate`, or train on "
+            "pairs made on the way: --online with a preset or a recipe"
         )
-    chosen = chosen_recipe(str(dataset / "recipe.yaml"), set_ or [])
+    chosen = chosen_recipe(str(folder / "recipe.yaml") if stored else dataset, overrides)
     with terminal_progress() as track:
-        trained = train_network(dataset, recipe=chosen, out=out, track=track)
+        if not stored:
+            refuse_offline_recipe(chosen)
+            folder = out / "dataset"
+            generate_all(chosen, folder, splits=("validation",), track=track)
+        trained = train_network(folder, recipe=chosen, out=out, track=track)
     draw_training(out / "training.png", history=trained.history)
     best = trained.history[trained.best_epoch]
     typer.echo(

@@ -61,6 +61,11 @@ class TrainingSetConfig(Section):
         ge=0,
         description="this many of the particles to learn from, the first ones, are imaged by PRISM instead",
     )
+    online: bool = Field(
+        False,
+        description="pairs to learn from are made while training, on its device, n_train new ones in every "
+        "epoch, and never stored",
+    )
     specimens: SpecimenConfigs = Field(
         (WulffSpecimen(kind="wulff"), CoreShellSpecimen(kind="core_shell")),
         min_length=1,

@@ -34,10 +34,11 @@ _JUDGES = ("abtem", "ase", "numpy", "scipy")
 
 
 def n_particles(recipe: Recipe, split: Split) -> int:
-    """Count the particles that a recipe asks for in one split."""
+    """Count the particles that a recipe asks to be stored in one split."""
     held_out = recipe.n_held_out if recipe.n_held_out is not None else len(recipe.specimens)
     counts: dict[Split, int] = {
-        "train": recipe.training_set.n_train,
+        # Online ones are made by the training itself.
+        "train": 0 if recipe.training_set.online else recipe.training_set.n_train,
         "validation": recipe.training_set.n_validation,
         "held_out": held_out,
     }

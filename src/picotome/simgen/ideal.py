@@ -44,9 +44,9 @@ def ideal_tomogram(
             f"ideal.peak_sigma_A is {config.peak_sigma_A:g} Å; allowed is at least "
             f"{_MIN_SIGMA_VOXELS * voxel:.3g} Å, {_MIN_SIGMA_VOXELS:g} of volume.voxel_size_A = {voxel:g} Å"
         )
-    brightness = _atom_brightness_A2(specimen.atomic_numbers, brightness_A2)
+    brightness = atom_brightness_A2(specimen.atomic_numbers, brightness_A2)
     index = A_to_index(specimen.positions_A, (n, n, n), voxel)
-    first, profiles = _profiles_per_A(index, voxel_size_A=voxel, sigma_A=config.peak_sigma_A)
+    first, profiles = peak_profiles_per_A(index, voxel_size_A=voxel, sigma_A=config.peak_sigma_A)
     # An atom's peak that lies wholly outside would otherwise wrap around by negative indices.
     low = np.clip(-first, 0, profiles.shape[2])
     high = np.clip(n - first, 0, profiles.shape[2])
@@ -60,7 +60,7 @@ def ideal_tomogram(
     return Tomogram(volume=total, voxel_size_A=voxel, kind="ideal")
 
 
-def _profiles_per_A(
+def peak_profiles_per_A(
     index: NDArray[Any], *, voxel_size_A: float, sigma_A: float
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Sample normalised Gaussians on the voxels around (n, 3) fractional indices.
@@ -77,7 +77,7 @@ def _profiles_per_A(
     return first, profiles.astype(np.float32)
 
 
-def _atom_brightness_A2(atomic_numbers: NDArray[Any], brightness_A2: Mapping[str, float]) -> NDArray[Any]:
+def atom_brightness_A2(atomic_numbers: NDArray[Any], brightness_A2: Mapping[str, float]) -> NDArray[Any]:
     """(n,) float32 brightness of each atom."""
     from ase.data import chemical_symbols
 

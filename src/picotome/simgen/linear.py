@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,24 @@ _NODES_PER_DEPTH_OF_FOCUS = 4.4
 # Atoms of a substrate this far outside of the image are left out.
 _TAIL_A = 6.0
 
-# Atoms of one element: their positions and the heights of their Gaussians, for each image, and the widths.
-_Kind = tuple[Sequence[NDArray[Any]], Sequence[NDArray[Any]], NDArray[Any]]
+
+@dataclass(frozen=True, eq=False)
+class Peaks:
+    """Peaks of all atoms of one element.
+
+    Attributes
+    ----------
+    positions_A
+        For each image (n_atoms, 3) float32; of a substrate every image sees other atoms.
+    integrals_A2
+        For each image (n_atoms, k) float32, of the Gaussians that make up each peak.
+    sigmas_A
+        (k,) their widths, narrowest first; each variance is twice the one before.
+    """
+
+    positions_A: Sequence[NDArray[Any]]
+    integrals_A2: Sequence[NDArray[Any]]
+    sigmas_A: NDArray[Any]
 
 
 def image_linear(
@@ -64,6 +81,42 @@ def image_linear(
     The atoms of a substrate add their peaks like all others, each at its own distance from the focal plane;
     they are no lenses, and no lens acts on them.
     """
+    kinds, saturation = linear_peaks(
+        specimen,
+        rotations=rotations,
+        shifts_A=shifts_A,
+        defocus_A=defocus_A,
+        volume=volume,
+        optics=optics,
+        rng=rng,
+        substrate=substrate,
+    )
+    axis = axis_A(volume.n_voxels, volume.voxel_size_A).astype(np.float32)
+    images = np.zeros((len(rotations), volume.n_voxels, volume.n_voxels), dtype=np.float32)
+    for index, image in enumerate(images):
+        for kind in kinds:
+            _add_peaks(image, kind.positions_A[index], kind.integrals_A2[index], axis, kind.sigmas_A)
+        if progress is not None:
+            progress(index + 1, len(images))
+    # The fit of the tails may fall below zero by 1e-5 of a peak; a microscope counts no negative electrons.
+    np.maximum(images, 0.0, out=images)
+    if saturation > 0.0:
+        images *= 1.0 - saturation / float(images.max()) * images
+    return images
+
+
+def linear_peaks(
+    specimen: Specimen,
+    *,
+    rotations: NDArray[Any],
+    shifts_A: NDArray[Any],
+    defocus_A: NDArray[Any],
+    volume: VolumeConfig,
+    optics: OpticsConfig,
+    rng: np.random.Generator,
+    substrate: Substrate | None = None,
+) -> tuple[list[Peaks], float]:
+    """Work out all peaks of a series, without pixels, and its saturation; see `image_linear`."""
     from ase.data import chemical_symbols
 
     settings = optics.linear
@@ -88,14 +141,14 @@ def image_linear(
         )
         return cross_section_A2(symbol, optics=optics) * weights, sigmas_A
 
-    kinds: list[_Kind] = []
+    kinds: list[Peaks] = []
     for number in np.unique(specimen.atomic_numbers):
         of_kind = specimen.atomic_numbers == number
         free, sigmas_A = peaks(int(number), beyond_A[:, of_kind])
         brightness = (free * factors[:, of_kind, None]).astype(np.float32)
-        kinds.append((list(posed_A[:, of_kind].astype(np.float32)), list(brightness), sigmas_A))
-    axis = axis_A(volume.n_voxels, pixel_A).astype(np.float32)
+        kinds.append(Peaks(list(posed_A[:, of_kind].astype(np.float32)), list(brightness), sigmas_A))
     if substrate is not None:
+        axis = axis_A(volume.n_voxels, pixel_A).astype(np.float32)
         # Every atom of an image has the same focal plane.
         focal_plane_A = beyond_A[:, 0] + posed_A[:, 0, 2]
         seen = [
@@ -103,17 +156,7 @@ def image_linear(
             for rotation, shift_A in zip(rotations, shifts_A, strict=True)
         ]
         kinds += _substrate_kinds(substrate.atomic_numbers, seen, focal_plane_A=focal_plane_A, peaks=peaks)
-    images = np.zeros((len(posed_A), volume.n_voxels, volume.n_voxels), dtype=np.float32)
-    for index, image in enumerate(images):
-        for atoms_A, brightness, sigmas_A in kinds:
-            _add_peaks(image, atoms_A[index], brightness[index], axis, sigmas_A)
-        if progress is not None:
-            progress(index + 1, len(posed_A))
-    # The fit of the tails may fall below zero by 1e-5 of a peak; a microscope counts no negative electrons.
-    np.maximum(images, 0.0, out=images)
-    if saturation > 0.0:
-        images *= 1.0 - saturation / float(images.max()) * images
-    return images
+    return kinds, saturation
 
 
 def _window_A(axis: NDArray[Any]) -> NDArray[Any]:
@@ -127,9 +170,9 @@ def _substrate_kinds(
     *,
     focal_plane_A: NDArray[Any],
     peaks: Callable[[int, NDArray[Any]], tuple[NDArray[Any], NDArray[Any]]],
-) -> list[_Kind]:
+) -> list[Peaks]:
     """Peaks of a substrate's atoms, of which every image sees others."""
-    kinds: list[_Kind] = []
+    kinds: list[Peaks] = []
     for number in np.unique(atomic_numbers):
         atoms_A = [posed_A[atomic_numbers[index] == number] for posed_A, index in seen]
         beyond_A = [plane - each[:, 2] for plane, each in zip(focal_plane_A, atoms_A, strict=True)]
@@ -138,7 +181,7 @@ def _substrate_kinds(
         brightness, sigmas_A = peaks(int(number), np.concatenate(beyond_A))
         ends = np.cumsum([len(each) for each in beyond_A])[:-1]
         kinds.append(
-            (
+            Peaks(
                 [each.astype(np.float32) for each in atoms_A],
                 np.split(brightness.astype(np.float32), ends),
                 sigmas_A,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from picotome import __version__
@@ -30,8 +31,10 @@ from picotome.train.checkpoint import (
     save_weights,
     state_tensors,
 )
-from picotome.train.feeding import StoredFeed, Waiting
+from picotome.train.feeding import Feed, StoredFeed, Waiting
 from picotome.train.launch import launch
+from picotome.train.online.feed import OnlineFeed
+from picotome.train.online.honoured import refuse_offline_recipe
 from picotome.train.patches import PatchDataset
 from picotome.train.precision import choose_precision
 from picotome.train.unet import build_network
@@ -73,6 +76,9 @@ class Trained:
 def train(dataset: Path, *, recipe: Recipe, out: Path, track: Track = silent) -> Trained:
     """Train on the ``train`` split of a dataset and keep the epoch that is best at the validation atoms.
 
+    Where the recipe says `training_set.online`, the pairs to learn from are made on the way instead, and the
+    dataset gives the validation particles alone.
+
     A checkpoint is written after each epoch; the same call resumes from it.
 
     Parameters
@@ -93,7 +99,11 @@ def train(dataset: Path, *, recipe: Recipe, out: Path, track: Track = silent) ->
     """
     out.mkdir(parents=True, exist_ok=True)
     knobs = recipe.training
-    train_files, validation_files = split_files(dataset, "train"), split_files(dataset, "validation")
+    online = recipe.training_set.online
+    if online:
+        refuse_offline_recipe(recipe)
+    train_files = [] if online else split_files(dataset, "train")
+    validation_files = split_files(dataset, "validation")
 
     state = _resumable_state(out, recipe, dataset)
     torch.manual_seed(int(stream(recipe.seed, 0, "network").integers(2**31)))
@@ -104,16 +114,8 @@ def train(dataset: Path, *, recipe: Recipe, out: Path, track: Track = silent) ->
     )
     fabric = launch(precision)
 
-    tilt_min_deg, tilt_max_deg = _widest_tilts_deg(recipe)
-    patches = PatchDataset(
-        train_files,
-        patch_voxels=knobs.patch_voxels,
-        patches_per_particle=knobs.patches_per_particle,
-        symmetric_wedge=abs(tilt_min_deg + tilt_max_deg) < 1e-6,
-        seed=recipe.seed,
-    )
     optimizer = torch.optim.Adam(network.parameters(), lr=knobs.learning_rate)
-    feed = StoredFeed(patches, fabric=fabric, knobs=knobs, seed=recipe.seed)
+    feed = _feed(recipe, train_files, fabric)
     n_steps = knobs.n_epochs * feed.n_steps
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
@@ -186,6 +188,23 @@ def train(dataset: Path, *, recipe: Recipe, out: Path, track: Track = silent) ->
     )
 
 
+def _feed(recipe: Recipe, train_files: list[Path], fabric: Fabric) -> Feed:
+    """Give patches of stored pairs, or of pairs that are made for them."""
+    tilt_min_deg, tilt_max_deg = _widest_tilts_deg(recipe)
+    symmetric_wedge = abs(tilt_min_deg + tilt_max_deg) < 1e-6
+    if recipe.training_set.online:
+        return OnlineFeed(recipe, fabric=fabric, symmetric_wedge=symmetric_wedge)
+    knobs = recipe.training
+    patches = PatchDataset(
+        train_files,
+        patch_voxels=knobs.patch_voxels,
+        patches_per_particle=knobs.patches_per_particle,
+        symmetric_wedge=symmetric_wedge,
+        seed=recipe.seed,
+    )
+    return StoredFeed(patches, fabric=fabric, knobs=knobs, seed=recipe.seed)
+
+
 def peak_weighted_error(repaired: Tensor, ideal: Tensor, *, peak_weight: float) -> Tensor:
     """Mean squared error in which voxels at atoms count more, and those of faint atoms most.
 
@@ -239,8 +258,12 @@ def _resumable_state(out: Path, recipe: Recipe, dataset: Path) -> dict[str, Any]
 
 def _sections(recipe: Recipe) -> str:
     """What a training depends on, beside its data."""
+    sections = {"seed", "network", "training", "tracing", "scoring"}
+    if recipe.training_set.online:
+        # What makes the pairs stands for them.
+        sections |= {"training_set", "volume", "optics", "acquisition", "reconstruction", "ideal"}
     return recipe.model_dump_json(
-        include={"seed", "network", "training", "tracing", "scoring"},
+        include=sections,
         # Who reads the patches changes none of them.
         exclude={"training": {"n_loader_workers"}},
     )
