@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from picotome.datasets.factory.refusal import refuse_another_recipe
 from picotome.datasets.generate import DATA_SECTIONS, generate
 from picotome.datasets.identity import versions
 from picotome.datasets.manifest import Entry
-from picotome.datasets.pairs import SPLITS, elements_of, particle_plan
+from picotome.datasets.pairs import SPLITS, particle_plan, traced_elements
 from picotome.datasets.safe_write import write_text
 from picotome.datasets.store import read_pair, read_provenance, write_records
 from picotome.progress import Track, silent
@@ -26,7 +26,7 @@ from picotome.records import ImageFit, Pair, Score, Tomogram, Trace
 from picotome.trace.numbers import finite, score_numbers
 from picotome.trace.refinement.bound import Bound, bound_positions
 from picotome.trace.refinement.refine import refine_first
-from picotome.trace.scoring import score_trace
+from picotome.trace.scoring import score_trace, scored_atoms
 from picotome.trace.tracing import EMPTY_TRACE, trace_or_nothing
 from picotome.train.apply import repair
 from picotome.train.loop import Trained, train
@@ -55,7 +55,8 @@ _VERSIONED = (
 class HeldOut:
     """One held-out particle with what each stage made of it.
 
-    `images` is None where nothing could be refined, `bound` where the series states no dose.
+    The specimen of `pair` is what is scored. `images` is None where nothing could be refined, `bound` where
+    the series states no dose.
     """
 
     name: str
@@ -167,7 +168,8 @@ def judge(file: Path, recipe: Recipe, *, model: Path, out: Path) -> HeldOut:
     """Repair, trace, refine and score one held-out particle, and store what was found."""
     pair = read_pair(file)
     repaired = repair(pair.degraded, model=model)
-    elements = recipe.tracing.elements or elements_of(pair.specimen)
+    elements = traced_elements(pair.specimen, config=recipe.tracing)
+    truth = scored_atoms(pair.specimen, config=recipe.scoring)
     traces = {
         stage: trace_or_nothing(tomogram, elements=elements, config=recipe.tracing)
         for stage, tomogram in (("raw", pair.degraded), ("unet", repaired))
@@ -183,10 +185,8 @@ def judge(file: Path, recipe: Recipe, *, model: Path, out: Path) -> HeldOut:
     images = refined.images if refined is not None else None
     bound = None
     if pair.series.dose_e_per_A2 is not None:
-        bound = bound_positions(pair.specimen, pair.series, config=recipe.refinement)
-    scores = {
-        stage: score_trace(trace, pair.specimen, config=recipe.scoring) for stage, trace in traces.items()
-    }
+        bound = bound_positions(truth, pair.series, config=recipe.refinement)
+    scores = {stage: score_trace(trace, truth, config=recipe.scoring) for stage, trace in traces.items()}
     index = int(read_provenance(file)["index"])
     config, _, _ = particle_plan(recipe, "held_out", index)
     name = f"{config.kind}_{index:03d}"
@@ -202,7 +202,15 @@ def judge(file: Path, recipe: Recipe, *, model: Path, out: Path) -> HeldOut:
         },
         provenance={"source": file.name, "elements": list(elements), "versions": versions(_VERSIONED)},
     )
-    return HeldOut(name, pair, repaired, traces=traces, scores=scores, images=images, bound=bound)
+    return HeldOut(
+        name,
+        replace(pair, specimen=truth),
+        repaired,
+        traces=traces,
+        scores=scores,
+        images=images,
+        bound=bound,
+    )
 
 
 def summary_row(item: HeldOut) -> dict[str, Any]:

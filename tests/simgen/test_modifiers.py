@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from picotome.configs.imaging import VolumeConfig
 from picotome.configs.modifiers import ModifierConfig
-from picotome.configs.specimens import AlloySpecimen, DisorderConfig, WulffSpecimen
+from picotome.configs.specimens import AlloySpecimen, DisorderConfig, SpecimenConfig, WulffSpecimen
 from picotome.records import Specimen
 from picotome.rng import stream
 from picotome.simgen.modifiers import IN_BOX_AXES, IN_OWN_AXES
@@ -300,3 +300,17 @@ def test_other_lattices_are_refused(kind):
     specimen = Specimen(positions_A=cubes, atomic_numbers=np.full(125, 56))
     with pytest.raises(ValueError, match=r"f\.c\.c\."):
         ALL[kind](specimen, config=config_of(kind), rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("facet", ["111", "100"])
+def test_a_step_on_a_perovskite_is_cut_or_refused_in_words(facet):
+    for seed in range(8):
+        specimen = build_specimen(
+            TypeAdapter(SpecimenConfig).validate_python({"kind": "perovskite", "rotate": False}),
+            volume=VolumeConfig(n_voxels=128),
+            rng=stream(seed, 0, "build"),
+        )
+        try:
+            ALL["step"](specimen, config=config_of("step", facet=facet), rng=np.random.default_rng(seed))
+        except ValueError as error:
+            assert "facet" in str(error)

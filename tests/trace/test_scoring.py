@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from picotome.configs.schema import ScoringConfig
 from picotome.records import Specimen, Trace
-from picotome.trace.scoring import chance_recall, score_trace
+from picotome.trace.scoring import chance_recall, score_trace, scored_atoms
 from picotome.trace.surface import find_surface
 
 CONFIG = ScoringConfig()
@@ -208,3 +208,18 @@ def test_bad_input_is_refused(pt):
         score(pt.positions_A, [78] * 3, pt)
     with pytest.raises(ValueError, match="NaN"):
         score(pt.positions_A * np.nan, pt.atomic_numbers, pt)
+
+
+def test_only_atoms_that_can_be_seen_are_scored(core_shell):
+    pd = core_shell.atomic_numbers == 46
+    assert 0 < pd.sum() < len(pd)
+    truth = replace(core_shell, truth={"row": np.arange(len(pd))})
+    asked = scored_atoms(truth, config=ScoringConfig(elements=("Pd",)))
+    np.testing.assert_array_equal(asked.truth["row"], np.flatnonzero(pd))
+    np.testing.assert_array_equal(asked.positions_A, core_shell.positions_A[pd])
+    assert score(core_shell.positions_A[pd], core_shell.atomic_numbers[pd], asked).recall == 1.0
+    # What was found of the others is false.
+    assert score(core_shell.positions_A, core_shell.atomic_numbers, asked).precision == pd.mean()
+    assert scored_atoms(truth, config=CONFIG) is truth
+    with pytest.raises(ValueError, match=r"scoring\.elements is O.*Pd, Pt"):
+        scored_atoms(truth, config=ScoringConfig(elements=("O",)))

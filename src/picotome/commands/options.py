@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from picotome.configs.workers import LocalWorkers, QueueWorkers
 
 RecipeArgument = Annotated[
-    str, typer.Argument(help="Preset (smoke, quickstart, general, paper) or a YAML file.")
+    str, typer.Argument(help="Preset (smoke, quickstart, pt, batio3, …; docs/specimens.md) or a YAML file.")
 ]
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder for everything that is made.")]
 OutFile = Annotated[Path, typer.Option("--out", help="HDF5 file to write.")]

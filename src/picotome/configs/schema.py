@@ -113,7 +113,9 @@ class TracingConfig(Section):
 
     min_distance_A: float = Field(1.8, gt=0.5, le=5, description="atoms are never closer than this, Å")
     elements: tuple[Symbol, ...] | None = Field(
-        None, description="elements of the specimen; default: those that the specimen is made of"
+        None,
+        min_length=1,
+        description="elements that can be told: those of them that a specimen has; default: all that it has",
     )
 
 
@@ -139,6 +141,11 @@ class ScoringConfig(Section):
     """How a trace is held against the truth."""
 
     radius_A: float = Field(0.75, gt=0.1, le=2, description="largest distance of a one-to-one match, Å")
+    elements: tuple[Symbol, ...] | None = Field(
+        None,
+        min_length=1,
+        description="true atoms that are scored, where others cannot be seen (O beside Ba); null: all",
+    )
 
 
 class Recipe(Section):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from picotome.configs.imaging import AcquisitionConfig, EngineName
-from picotome.configs.schema import Recipe, ReconstructionConfig
+from picotome.configs.schema import Recipe, ReconstructionConfig, TracingConfig
 from picotome.configs.specimens import SpecimenConfig, source_file
 from picotome.datasets.identity import identity, knobs, versions
 from picotome.datasets.store import IDENTITY_FORMAT, write_pair
@@ -180,6 +180,17 @@ def elements_of(specimen: Specimen) -> tuple[str, ...]:
     from ase.data import chemical_symbols
 
     return tuple(chemical_symbols[z] for z in sorted(set(specimen.atomic_numbers.tolist())))
+
+
+def traced_elements(specimen: Specimen, *, config: TracingConfig) -> tuple[str, ...]:
+    """Elements that a tracer is told of: those of a specimen that the recipe says can be told apart.
+
+    Where none of `config.elements` is in the specimen, they are what somebody believes it is made of.
+    """
+    present = elements_of(specimen)
+    if config.elements is None:
+        return present
+    return tuple(element for element in config.elements if element in present) or config.elements
 
 
 def pair_path(folder: Path, split: Split, index: int) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,6 +86,34 @@ def score_trace(trace: Trace, specimen: Specimen, *, config: ScoringConfig, seed
         matched_true=match.true,
         matched_found=match.found,
         displacement_pm=displacement_pm,
+    )
+
+
+def scored_atoms(specimen: Specimen, *, config: ScoringConfig) -> Specimen:
+    """Leave those true atoms that a trace is asked for: of `config.elements`, or all.
+
+    Where others show and are found, these count as false.
+
+    Raises
+    ------
+    ValueError
+        If no atom is of these elements.
+    """
+    from ase.data import atomic_numbers, chemical_symbols
+
+    if config.elements is None:
+        return specimen
+    asked = np.isin(specimen.atomic_numbers, [atomic_numbers[symbol] for symbol in config.elements])
+    if not asked.any():
+        present = ", ".join(chemical_symbols[z] for z in np.unique(specimen.atomic_numbers))
+        raise ValueError(
+            f"scoring.elements is {', '.join(config.elements)}, but the specimen is made of {present}"
+        )
+    return replace(
+        specimen,
+        positions_A=specimen.positions_A[asked],
+        atomic_numbers=specimen.atomic_numbers[asked],
+        truth={name: values[asked] for name, values in specimen.truth.items()},
     )
 
 

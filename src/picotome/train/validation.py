@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from picotome.configs.schema import ScoringConfig, TracingConfig
-from picotome.datasets.pairs import elements_of
+from picotome.datasets.pairs import traced_elements
 from picotome.datasets.store import read_pair
 from picotome.recon.normalise import tomogram_scale
 from picotome.records import Score
-from picotome.trace.scoring import score_trace
+from picotome.trace.scoring import score_trace, scored_atoms
 from picotome.trace.tracing import trace_or_nothing
 from picotome.train.apply import repair_with
 from picotome.train.unet import RepairNet
@@ -50,9 +50,9 @@ def validate(
         repaired = repair_with(network, pair.degraded)
         scale = tomogram_scale(pair.degraded.volume)
         losses.append(float(np.mean(((repaired.volume - pair.ideal.volume) / scale) ** 2)))
-        elements = tracing.elements or elements_of(pair.specimen)
+        elements = traced_elements(pair.specimen, config=tracing)
         trace = trace_or_nothing(repaired, elements=elements, config=tracing)
-        scores.append(score_trace(trace, pair.specimen, config=scoring))
+        scores.append(score_trace(trace, scored_atoms(pair.specimen, config=scoring), config=scoring))
     return {"validation_loss": float(np.mean(losses)), **mean_scores(scores)}
 
 

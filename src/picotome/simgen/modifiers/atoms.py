@@ -132,6 +132,11 @@ def cut_step(specimen: Specimen, *, config: StepModifier, rng: np.random.Generat
         )
     normal, layer = layers[int(rng.integers(len(layers)))]
     among = bonds(sites[layer], cutoff_A=BOND * nearest).tocoo()
+    if not among.nnz:
+        raise ValueError(
+            f"the {{{config.facet}}} facet has no rows of touching atoms; allowed are f.c.c. particles whose "
+            f"cubic axes are x, y and z"
+        )
     pair = int(rng.integers(len(among.row)))
     row = sites[layer][among.row[pair]] - sites[layer][among.col[pair]]
     across = np.cross(normal, row / np.linalg.norm(row))
