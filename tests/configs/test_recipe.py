@@ -175,3 +175,11 @@ def test_bad_modifiers_are_named(modifier, words):
         load_recipe("quickstart", [f"specimens=[{{kind: wulff, modifiers: [{modifier}]}}]"])
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_bad_entry_of_a_list_is_told_once():
+    with pytest.raises(ValueError, match="at most 2 items") as caught:
+        load_recipe("smoke", ["specimens=[{kind: wulff, diameter_A: [1, 2, 3]}]"])
+    assert "at least 1 item" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"specimens: found .* at least 1 item"):
+        load_recipe("smoke", ["specimens=[]"])

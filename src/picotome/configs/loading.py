@@ -95,7 +95,14 @@ def _apply(data: dict[str, Any], override: str) -> None:
 
 def _explain(error: ValidationError) -> str:
     lines = []
-    for item in error.errors():
+    found = error.errors()
+    for item in found:
+        # A wrong entry is not counted, and its list then lacks one: the line of the entry says it all.
+        is_told = any(
+            len(o["loc"]) > len(item["loc"]) and o["loc"][: len(item["loc"])] == item["loc"] for o in found
+        )
+        if item["type"] == "too_short" and is_told:
+            continue
         key = ".".join(str(part) for part in item["loc"]) or "(recipe)"
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":

@@ -32,6 +32,7 @@ from picotome.simgen.calibration import (
     with_linear,
 )
 from picotome.simgen.engines import ENGINES, Engine
+from picotome.simgen.lattice import fcc_lattice_A
 from picotome.simgen.particles import MARGIN_A, build_specimen
 
 _SUFFIXES = (".yaml", ".yml")
@@ -274,6 +275,12 @@ def _small_specimen(config: SpecimenConfig, *, recipe: Recipe, volume: VolumeCon
         update["shell_thickness_A"] = tuple(
             min(t, _THICKEST_SHELL * diameter_A[0]) for t in config.shell_thickness_A
         )
+        if config.shell_monolayers is not None:
+            layer_A = fcc_lattice_A(config.shell, lattice_A=config.shell_lattice_A, key="shell") / math.sqrt(
+                3.0
+            )
+            most = max(1.0, math.floor(_THICKEST_SHELL * diameter_A[0] / layer_A))
+            update["shell_monolayers"] = tuple(min(n, most) for n in config.shell_monolayers)
     return build_specimen(config.model_copy(update=update), volume=volume, rng=rng)
 
 

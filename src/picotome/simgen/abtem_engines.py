@@ -135,7 +135,7 @@ def _image_series(
                 )
                 atoms_A = np.concatenate([atoms_A, slab_A])
                 numbers = np.concatenate([numbers, substrate.atomic_numbers[of_slab]])
-                cell = with_depth(cell, atoms_A[:, 2], optics=optics)
+                cell = with_depth(cell, atoms_A[:, 2], cut_z_A=middle_A, optics=optics)
             focus_A = _depth_A(cell, middle_A) + float(defocus_A[index])
             scanned = _mean_over_phonons(
                 scan, cell, numbers, atoms_A, focus_A=focus_A, optics=optics, rng=rng
@@ -229,6 +229,8 @@ def _scan_prism(
         # A number is allowed, though abTEM's annotation forgets it.
         downsample=downsample_angle_mrad(cell, optics),  # type: ignore[arg-type]
     ).build(lazy=False, max_batch=_WAVES_PER_BATCH)
+    if cell.cut_depth_A is not None:
+        _propagate_back(matrix, cell.depth_A - cell.cut_depth_A)
     detector = _detector(optics)
     scanned = np.zeros((cell.x.n_scan, cell.y.n_scan))
     for node_A, weight in zip(*focal_nodes(optics), strict=True):
@@ -244,6 +246,22 @@ def _scan_prism(
             )
             scanned[rows, columns] += weight * _image_of(measured)
     return scanned
+
+
+def _propagate_back(matrix: abtem.SMatrixArray, distance_A: float) -> None:
+    """Take the waves of a scattering matrix back through empty space, in place.
+
+    The detector sees the same of them, and what is cut out of them stands where it was scattered.
+    """
+    from scipy.fft import fft2, ifft2
+
+    waves = matrix.array
+    size_A = np.asarray(matrix.extent, dtype=np.float64)
+    kx, ky = (np.fft.fftfreq(n, d / n) for n, d in zip(waves.shape[-2:], size_A, strict=True))
+    phase = np.pi * matrix.wavelength * distance_A * (kx[:, None] ** 2 + ky**2)
+    propagator = np.exp(1j * phase).astype(np.complex64)
+    for wave in range(len(waves)):
+        waves[wave] = ifft2(fft2(waves[wave]) * propagator)
 
 
 def _tiles(cell: Cell, edge: int) -> Iterator[tuple[slice, slice, abtem.GridScan]]:

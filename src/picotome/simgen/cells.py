@@ -43,13 +43,22 @@ class Axis:
 
 @dataclass(frozen=True)
 class Cell:
-    """The periodic cell of one image; `centre_A` is the position in the image's frame of its middle."""
+    """The periodic cell of one image.
+
+    Attributes
+    ----------
+    centre_A
+        (3,) position of its middle in the image's frame.
+    cut_depth_A
+        Below the top: where PRISM cuts its windows out of the waves; None: where they leave the cell.
+    """
 
     x: Axis
     y: Axis
     depth_A: float
     n_slices: int
     centre_A: NDArray[Any]
+    cut_depth_A: float | None = None
 
     @property
     def size_A(self) -> NDArray[Any]:
@@ -92,11 +101,21 @@ def plan_cells(
     return cells
 
 
-def with_depth(cell: Cell, z_A: NDArray[Any], *, optics: OpticsConfig) -> Cell:
-    """Return the cell as deep as atoms at these heights need."""
+def with_depth(cell: Cell, z_A: NDArray[Any], *, cut_z_A: float, optics: OpticsConfig) -> Cell:
+    """Return the cell as deep as atoms at these heights need, its windows cut at another height.
+
+    What is scattered to the detector leaves a window of 7 Å within 40 Å of depth. Cut at the height of the
+    atoms that matter most, the windows hold at least what these scattered.
+    """
     depth_A, n_slices = _slices(float(np.ptp(z_A)), optics)
-    centre_A = np.array([*cell.centre_A[:2], 0.5 * (z_A.min() + z_A.max())])
-    return replace(cell, depth_A=depth_A, n_slices=n_slices, centre_A=centre_A)
+    middle_A = 0.5 * float(z_A.min() + z_A.max())
+    return replace(
+        cell,
+        depth_A=depth_A,
+        n_slices=n_slices,
+        centre_A=np.array([*cell.centre_A[:2], middle_A]),
+        cut_depth_A=cut_z_A - middle_A + 0.5 * depth_A,
+    )
 
 
 def _slices(extent_A: float, optics: OpticsConfig) -> tuple[float, int]:
