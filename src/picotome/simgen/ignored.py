@@ -19,6 +19,9 @@ _READERS: dict[str, frozenset[EngineName]] = {
     "abtem": _WAVE,
     "abtem.prism_window_A": frozenset({"prism"}),
 }
+# Grids and steps of the wave engines say how exactly they compute, not what is imaged: a recipe may keep them
+# for the day that it is run with such an engine.
+_GRIDS = frozenset({"sampling_A", "slice_thickness_A", "prism_window_A", "scan_step_A", "vacuum_A"})
 _PHONON_KNOBS = ("phonon_rms_A", "element_phonon_rms_A")
 
 
@@ -29,7 +32,8 @@ class IgnoredKnobWarning(UserWarning):
 def ignored_knobs(engines: Collection[EngineName], optics: OpticsConfig) -> list[str]:
     """Name the knobs of the optics that were moved and that none of the engines reads.
 
-    Sections of another engine are named once, with what was moved in them.
+    Sections of another engine are named once, with what was moved in them; its grids are left out where no
+    wave engine runs.
     """
     ignored = []
     for path, readers in _READERS.items():
@@ -37,6 +41,8 @@ def ignored_knobs(engines: Collection[EngineName], optics: OpticsConfig) -> list
         if readers.intersection(engines):
             continue
         moved = _moved(getattr(optics, section))
+        if section == "abtem" and not _WAVE.intersection(engines):
+            moved = [name for name in moved if name not in _GRIDS]
         ignored += [f"optics.{section}.{name}" for name in moved if name == knob or not knob]
     settings = optics.abtem
     if _WAVE.intersection(engines) and settings.n_frozen_phonons == 0:
