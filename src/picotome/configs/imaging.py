@@ -191,3 +191,29 @@ class AcquisitionConfig(Section):
                 f"allowed is more than 0, or null (no noise)"
             )
         return self
+
+
+class SimulationConfig(Section):
+    """One simulation for many series: a particle is imaged noise-free at a wide, fine list of tilts."""
+
+    n_series: int = Field(
+        10, ge=2, le=1000, description="pairs drawn from each simulated particle; one after the other"
+    )
+    tilt_min_deg: float = Field(-75.0, ge=-90, le=90, description="first simulated tilt, degrees")
+    tilt_max_deg: float = Field(75.0, ge=-90, le=90, description="last simulated tilt, degrees")
+    tilt_step_deg: float = Field(
+        2.0, gt=0, le=30, description="largest step between simulated tilts, degrees"
+    )
+
+    @property
+    def n_tilts(self) -> int:
+        """Simulated images."""
+        return math.ceil((self.tilt_max_deg - self.tilt_min_deg) / self.tilt_step_deg - 1e-9) + 1
+
+    @model_validator(mode="after")
+    def _tilts_ascend(self) -> SimulationConfig:
+        if self.tilt_max_deg <= self.tilt_min_deg:
+            raise ValueError(
+                f"tilt_max_deg is {self.tilt_max_deg:g}, not above tilt_min_deg {self.tilt_min_deg:g}"
+            )
+        return self

@@ -13,7 +13,13 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from picotome.configs.fields import Range, Section, Symbol, Within
-from picotome.configs.imaging import AcquisitionConfig, EngineName, OpticsConfig, VolumeConfig
+from picotome.configs.imaging import (
+    AcquisitionConfig,
+    EngineName,
+    OpticsConfig,
+    SimulationConfig,
+    VolumeConfig,
+)
 from picotome.configs.specimens import CoreShellSpecimen, SpecimenConfigs, WulffSpecimen
 from picotome.configs.substrate import STEEPEST_DEG, SubstrateConfig
 
@@ -75,11 +81,23 @@ class TrainingSetConfig(Section):
     tilt_max_deg: Annotated[Range, Within(10, 90)] | None = Field(
         None, description="tilts of ± this, drawn per particle, at the acquisition's step; null: as there, °"
     )
+    simulation: SimulationConfig | None = Field(
+        None, description="many series from each particle that a wave engine images; null: one"
+    )
 
     @model_validator(mode="after")
     def _enough_particles(self) -> TrainingSetConfig:
         if self.n_prism > self.n_train:
             raise ValueError(f"n_prism is {self.n_prism}, more than n_train {self.n_train}: lower it")
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_simulate(self) -> TrainingSetConfig:
+        if self.simulation is not None and self.engine == "linear" and self.n_prism == 0:
+            raise ValueError(
+                "simulation saves the time of the wave engines, but engine is linear and n_prism 0: nothing "
+                "would be shared; set n_prism or engine, or leave simulation out"
+            )
         return self
 
 
@@ -216,6 +234,40 @@ class Recipe(Section):
                     f"{key} reaches {tilt_deg:g}° with a substrate; allowed is {STEEPEST_DEG:g}°: tilt "
                     "less, or leave substrate out"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _simulation_covers_tilts(self) -> Recipe:
+        simulation, drawn = self.training_set.simulation, self.training_set.tilt_max_deg
+        if simulation is None:
+            return self
+        if self.substrate is not None:
+            raise ValueError(
+                "training_set.simulation and substrate are both set; series are not yet drawn from "
+                "simulations with a substrate: leave one of them out"
+            )
+        acquisition = self.training_set.acquisition or self.acquisition
+        if acquisition.scheme != "single_axis":
+            raise ValueError(
+                f"training_set.simulation is set and the scheme is {acquisition.scheme}; allowed with it is "
+                "single_axis: leave training_set.simulation out"
+            )
+        low, high = acquisition.tilt_min_deg, acquisition.tilt_max_deg
+        n_tilts = acquisition.n_tilts
+        if drawn is not None:
+            n_tilts = round((n_tilts - 1) * 2.0 * drawn[1] / (high - low)) + 1
+            low, high = -drawn[1], drawn[1]
+        if low < simulation.tilt_min_deg or high > simulation.tilt_max_deg:
+            raise ValueError(
+                f"training_set.simulation covers {simulation.tilt_min_deg:g} to "
+                f"{simulation.tilt_max_deg:g}°, but series reach from {low:g} to {high:g}°: widen its "
+                "tilt_min_deg and tilt_max_deg"
+            )
+        if n_tilts > simulation.n_tilts:
+            raise ValueError(
+                f"training_set.simulation has {simulation.n_tilts} tilts, fewer than the {n_tilts} images of "
+                "a series: lower training_set.simulation.tilt_step_deg"
+            )
         return self
 
     @model_validator(mode="after")

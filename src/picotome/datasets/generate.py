@@ -31,7 +31,14 @@ from picotome.datasets.manifest import (
     read_manifest,
     write_manifest,
 )
-from picotome.datasets.pairs import Split, engines_of, identities_of, n_particles, particle_plan
+from picotome.datasets.pairs import (
+    Split,
+    engines_of,
+    identities_of,
+    n_particles,
+    n_series_of,
+    particle_plan,
+)
 from picotome.datasets.safe_write import remove_partial, write_text
 from picotome.progress import Track, silent
 from picotome.simgen.ignored import warn_of_ignored_knobs
@@ -163,8 +170,7 @@ def _look(
         if done % _TRACK_INTERVAL == 0 or done == len(wanted):
             track("checking files", done, len(wanted))
             lock.tell(total=len(wanted), done=len(entries))
-    # The slow ones first: what is left at the end then finishes together.
-    waiting.sort(key=lambda order: order.name is None)
+    waiting.sort(key=partial(_rank, recipe))
     return entries, waiting
 
 
@@ -226,6 +232,17 @@ def _progress_name(recipe: Recipe, task: Task) -> str | None:
     """Name the bar of a particle that is slow enough to deserve one of its own."""
     config, engine, _ = particle_plan(recipe, *task)
     return None if engine == "linear" else f"{engine} {config.kind} {task[1]}"
+
+
+def _rank(recipe: Recipe, order: Order) -> tuple[bool, int]:
+    """Order the tasks: slow ones first, so that what is left at the end finishes together.
+
+    Pairs drawn from one simulation come apart, each particle's first pair, which makes it, before all others:
+    no worker then waits for another's simulation.
+    """
+    split, index = order.task
+    _, engine, _ = particle_plan(recipe, split, index)
+    return order.name is None, index % n_series_of(recipe, split, engine)
 
 
 def _known_entries(folder: Path) -> dict[Task, Entry]:

@@ -12,13 +12,16 @@ from picotome.configs.imaging import AcquisitionConfig, EngineName
 from picotome.configs.schema import Recipe, ReconstructionConfig, TracingConfig
 from picotome.configs.specimens import SpecimenConfig, source_file
 from picotome.datasets.identity import identity, knobs, versions
+from picotome.datasets.series import SeriesRecipe, series_identity, simulate
+from picotome.datasets.simulations import stored_simulation
 from picotome.datasets.store import IDENTITY_FORMAT, write_pair
 from picotome.recon.alignment import common_move
 from picotome.recon.solvers import reconstruct
-from picotome.records import Pair, Specimen, Substrate
+from picotome.records import Pair, Specimen, Substrate, TiltSeries
 from picotome.rng import stream
 from picotome.simgen.acquisition import simulate_series
 from picotome.simgen.brightness import brightness_table
+from picotome.simgen.derived import derive_series, noise_free
 from picotome.simgen.drawing import draw_from
 from picotome.simgen.ideal import ideal_tomogram
 from picotome.simgen.particles import build_specimen
@@ -29,6 +32,8 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "held_out")
 
 # Each split draws from its own block of random streams, so no particle is in two of them.
 _FIRST_STREAM: dict[Split, int] = {"train": 0, "validation": 10_000_000, "held_out": 20_000_000}
+# Simulations that pairs share draw from streams of their own, lest the first pair's errors repeat theirs.
+_FIRST_SIMULATION = 5_000_000
 # Libraries whose version changes the numbers of a pair.
 _JUDGES = ("abtem", "ase", "numpy", "scipy")
 
@@ -50,7 +55,8 @@ def particle_plan(
 ) -> tuple[SpecimenConfig, EngineName, AcquisitionConfig]:
     """Which specimen kind, engine and acquisition one particle of a split gets."""
     if split == "held_out":
-        return _kind(recipe, recipe.specimens, split, index), recipe.engine, recipe.acquisition
+        config = _kind(recipe, recipe.specimens, split, index, turn=index)
+        return config, recipe.engine, recipe.acquisition
     chosen = recipe.training_set
     # The slow ones are the first, so that workers which take particles in turn do not end waiting for one.
     engine: EngineName = "prism" if split == "train" and index < chosen.n_prism else chosen.engine
@@ -58,14 +64,45 @@ def particle_plan(
     if chosen.tilt_max_deg is not None:
         rng = stream(recipe.seed, _FIRST_STREAM[split] + index, "wedge")
         acquisition = _with_wedge(acquisition, tilt_max_deg=draw_from(chosen.tilt_max_deg, rng=rng))
-    return _kind(recipe, chosen.specimens, split, index), engine, acquisition
+    n_series = n_series_of(recipe, split, engine)
+    first = index - index % n_series
+    config = _kind(recipe, chosen.specimens, split, first, turn=index // n_series)
+    return config, engine, acquisition
 
 
-def _kind(recipe: Recipe, specimens: Sequence[SpecimenConfig], split: Split, index: int) -> SpecimenConfig:
+def n_series_of(recipe: Recipe, split: Split, engine: EngineName) -> int:
+    """Count the pairs, one index after the other, that an engine's particles in a split give."""
+    simulation = recipe.training_set.simulation
+    return 1 if simulation is None or split == "held_out" or engine == "linear" else simulation.n_series
+
+
+def particle_simulation(recipe: Recipe, split: Split, index: int) -> SeriesRecipe | None:
+    """Tell which simulation a pair is drawn from; None where its particle is imaged for it alone."""
+    config, engine, acquisition = particle_plan(recipe, split, index)
+    shared = recipe.training_set.simulation
+    n_series = n_series_of(recipe, split, engine)
+    if shared is None or n_series == 1:
+        return None
+    first = index - index % n_series
+    return SeriesRecipe(
+        name=f"{split}_{first:06d}",
+        specimen=config,
+        engine=engine,
+        volume=recipe.volume,
+        optics=recipe.optics,
+        acquisition=noise_free(acquisition, shared),
+        seed=recipe.seed,
+        index=_FIRST_STREAM[split] + _FIRST_SIMULATION + first,
+    )
+
+
+def _kind(
+    recipe: Recipe, specimens: Sequence[SpecimenConfig], split: Split, index: int, *, turn: int
+) -> SpecimenConfig:
     """Take the entries of a list in turn, or, where their weights differ, draw one by them."""
     weights = [specimen.weight for specimen in specimens]
     if min(weights) == max(weights):
-        return specimens[index % len(specimens)]
+        return specimens[turn % len(specimens)]
     rng = stream(recipe.seed, _FIRST_STREAM[split] + index, "kind")
     return specimens[int(rng.choice(len(weights), p=[weight / sum(weights) for weight in weights]))]
 
@@ -98,11 +135,16 @@ def _with_wedge(acquisition: AcquisitionConfig, *, tilt_max_deg: float) -> Acqui
 
 
 def make_pair(
-    recipe: Recipe, split: Split, index: int, *, progress: Callable[[int, int], None] | None = None
+    recipe: Recipe,
+    split: Split,
+    index: int,
+    *,
+    simulated: tuple[Specimen, TiltSeries] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Pair:
     """Build, image and reconstruct one particle, and make its ideal tomogram.
 
-    The result depends on the three arguments alone: bit-identical on any number of workers.
+    The result depends on the first three arguments alone: bit-identical on any number of workers.
 
     Parameters
     ----------
@@ -110,26 +152,37 @@ def make_pair(
         The whole recipe.
     split, index
         Which particle.
+    simulated
+        The simulation that the pair is drawn from (`particle_simulation`), where it is at hand; else it is
+        made here.
     progress
         Called with (images done, images in all).
     """
     _, engine, acquisition = particle_plan(recipe, split, index)
-    specimen = build_particle(recipe, split, index)
     number = _FIRST_STREAM[split] + index
-    substrate = substrate_of(recipe, specimen, acquisition=acquisition, index=number)
-    series = simulate_series(
-        specimen,
-        engine=engine,
-        volume=recipe.volume,
-        optics=recipe.optics,
-        acquisition=acquisition,
-        seed=recipe.seed,
-        index=number,
-        substrate=substrate,
-        progress=progress,
-        # Whoever made the recipe is told once, not by every particle.
-        warn=False,
-    )
+    shared = particle_simulation(recipe, split, index)
+    substrate = None
+    if shared is not None:
+        specimen, images = simulated or simulate(shared, progress=progress)
+        series = derive_series(
+            images, specimen, volume=recipe.volume, acquisition=acquisition, seed=recipe.seed, index=number
+        )
+    else:
+        specimen = build_particle(recipe, split, index)
+        substrate = substrate_of(recipe, specimen, acquisition=acquisition, index=number)
+        series = simulate_series(
+            specimen,
+            engine=engine,
+            volume=recipe.volume,
+            optics=recipe.optics,
+            acquisition=acquisition,
+            seed=recipe.seed,
+            index=number,
+            substrate=substrate,
+            progress=progress,
+            # Whoever made the recipe is told once, not by every particle.
+            warn=False,
+        )
     degraded = reconstruct(series, config=reconstruction_of(recipe))
     brightness_A2 = brightness_table(list(elements_of(specimen)), optics=recipe.optics)
     # Shifts that the images have in common show the specimen moved, and nobody can know: the ideal follows.
@@ -171,7 +224,9 @@ def build_particle(recipe: Recipe, split: Split, index: int) -> Specimen:
         See `picotome.simgen.particles.build_specimen`.
     """
     config, _, _ = particle_plan(recipe, split, index)
-    rng = stream(recipe.seed, _FIRST_STREAM[split] + index, "build")
+    shared = particle_simulation(recipe, split, index)
+    number = shared.index if shared is not None else _FIRST_STREAM[split] + index
+    rng = stream(recipe.seed, number, "build")
     return build_specimen(config, volume=recipe.volume, rng=rng)
 
 
@@ -230,6 +285,7 @@ def identities_of(recipe: Recipe) -> Callable[[Split, int], str]:
     def pair(split: Split, index: int) -> str:
         config, engine, acquisition = particle_plan(recipe, split, index)
         drawn = acquisitions.get(id(acquisition))
+        simulation = particle_simulation(recipe, split, index)
         return identity(
             {
                 **shared,
@@ -238,6 +294,7 @@ def identities_of(recipe: Recipe) -> Callable[[Split, int], str]:
                 "index": index,
                 "engine": engine,
                 "acquisition": knobs(acquisition) if drawn is None else drawn,
+                **({} if simulation is None else {"simulation": series_identity(simulation)}),
             }
         )
 
@@ -259,8 +316,10 @@ def write_particle(
     tuple
         The file's SHA-256 and the particle's number of atoms.
     """
-    pair = make_pair(recipe, split, index, progress=progress)
-    provenance = {
+    shared = particle_simulation(recipe, split, index)
+    simulated = None if shared is None else stored_simulation(shared, folder, progress=progress)
+    pair = make_pair(recipe, split, index, simulated=simulated, progress=progress)
+    provenance: dict[str, Any] = {
         "identity": pair_identity(recipe, split, index),
         "recipe": recipe.model_dump(mode="json"),
         "seed": recipe.seed,
@@ -270,6 +329,8 @@ def write_particle(
         "engine": pair.series.engine,
         "versions": versions(("picotome", *_JUDGES)),
     }
+    if shared is not None:
+        provenance["simulation"] = series_identity(shared)
     checksum = write_pair(
         pair_path(folder, split, index), pair, provenance=provenance, precision=recipe.storage.precision
     )

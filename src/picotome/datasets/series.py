@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,10 +11,7 @@ from typing import Any
 
 from picotome.configs.imaging import AcquisitionConfig, EngineName, OpticsConfig, VolumeConfig
 from picotome.configs.specimens import SpecimenConfig, source_file
-from picotome.datasets.factory.executors import connect_workers
-from picotome.datasets.factory.making import TILT_TOPIC, log_tilt
 from picotome.datasets.identity import identity, knobs, versions
-from picotome.datasets.stages import pick
 from picotome.datasets.store import is_intact, read_records, write_records
 from picotome.progress import Track, silent
 from picotome.records import Specimen, TiltSeries
@@ -79,6 +76,9 @@ def series_path(recipe: SeriesRecipe, folder: Path) -> Path:
 
 def read_series(recipe: SeriesRecipe, folder: Path) -> tuple[Specimen, TiltSeries]:
     """Read a simulated series and its specimen."""
+    # Here, because the stages stand on pairs, and pairs on stored series.
+    from picotome.datasets.stages import pick
+
     path = series_path(recipe, folder)
     records = read_records(path)
     return pick(records, Specimen, path), pick(records, TiltSeries, path)
@@ -107,6 +107,10 @@ def simulate_missing(
     if not waiting:
         return failed
     folder.mkdir(parents=True, exist_ok=True)
+    # Here, because pairs are drawn from stored series, and what fans pairs out stands on them.
+    from picotome.datasets.factory.executors import connect_workers
+    from picotome.datasets.factory.making import TILT_TOPIC
+
     with connect_workers(n_workers, None, n_tasks=len(waiting)) as client:
         from distributed import as_completed
 
@@ -130,8 +134,10 @@ def simulate_missing(
     return failed
 
 
-def write_series(recipe: SeriesRecipe, folder: Path, *, track: Track = silent) -> None:
-    """Build, image and store one specimen."""
+def simulate(
+    recipe: SeriesRecipe, *, progress: Callable[[int, int], None] | None = None
+) -> tuple[Specimen, TiltSeries]:
+    """Build and image one specimen; `progress` is called with (images done, images in all)."""
     specimen = build_specimen(
         recipe.specimen, volume=recipe.volume, rng=stream(recipe.seed, recipe.index, "build")
     )
@@ -143,10 +149,18 @@ def write_series(recipe: SeriesRecipe, folder: Path, *, track: Track = silent) -
         acquisition=recipe.acquisition,
         seed=recipe.seed,
         index=recipe.index,
-        progress=partial(track, f"{recipe.engine} {recipe.name}"),
+        progress=progress,
         # Whoever made the recipe is told once, not by every particle.
         warn=False,
     )
+    return specimen, series
+
+
+def write_series(
+    recipe: SeriesRecipe, folder: Path, *, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Build, image and store one specimen."""
+    specimen, series = simulate(recipe, progress=progress)
     provenance = {
         "identity": series_identity(recipe),
         "seed": recipe.seed,
@@ -164,8 +178,10 @@ def write_series(recipe: SeriesRecipe, folder: Path, *, track: Track = silent) -
 
 def _work(recipe: SeriesRecipe, folder: str) -> str:
     """Simulate one series in a worker; the one place where its failure is caught."""
+    from picotome.datasets.factory.making import log_tilt
+
     try:
-        write_series(recipe, Path(folder), track=log_tilt)
+        write_series(recipe, Path(folder), progress=partial(log_tilt, f"{recipe.engine} {recipe.name}"))
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return ""
