@@ -212,6 +212,12 @@ def test_bad_input_is_one_clear_error(particle, tiny_dataset, tmp_path):
     assert "brightness" in picotome_fails("refine", particle, series, "--out", out)
     assert "unknown key" in picotome_fails("run", "smoke", "--out", tmp_path / "run", "--set", "doze=1")
     assert "no dataset" in picotome_fails("train", tmp_path, "--out", tmp_path / "model")
+    online = ("train", "smoke", "--online", "--set", "reconstruction.solver=wbp", "--out", tmp_path / "model")
+    assert "reconstruction.solver is 'wbp'" in picotome_fails(*online)
+    assert not (tmp_path / "model").exists()
+    assert "choose --format" in picotome_fails(
+        "export", good, "--name", "series", "--out", tmp_path / "a.xyz"
+    )
     np.savez(nan, images=np.full((3, 8, 8), np.nan), tilts=[-1.0, 0, 1])
     options = [
         "--key",
