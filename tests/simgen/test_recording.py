@@ -260,3 +260,14 @@ def test_all_errors_together_reach_the_file_and_the_tomogram(tmp_path):
     found, wanted = pair.degraded.volume, pair.ideal.volume
     likeness = np.corrcoef(found.ravel(), wanted.ravel())[0, 1]
     assert likeness > 0.3
+
+
+def test_the_number_of_threads_changes_no_bit(monkeypatch):
+    # Enough atoms for BLAS to share a product among threads of its own.
+    positions_A = np.random.default_rng(0).uniform(-5.0, 5.0, (600, 3))
+    crowd = Specimen(positions_A=positions_A, atomic_numbers=np.full(600, 78))
+    images = []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        images.append(series(crowd).images)
+    np.testing.assert_array_equal(*images)

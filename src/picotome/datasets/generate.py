@@ -123,6 +123,8 @@ def generate(
                 ) as client:
                     _run(client, recipe, folder, waiting, entries, journal, lock, track)
         if part is None:
+            # Workers that were lost on the way may have left half a file; those of this run have ended.
+            remove_partial(folder)
             write_manifest(folder, [*others, *entries.values()])
     return [entries[task] for task in wanted]
 

@@ -32,6 +32,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, "utf-8")
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file of bytes, whole or not at all."""
+    with safe_write(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def partial_files(folder: Path) -> list[Path]:
     """What killed writers left below a folder, where nobody is writing now."""
     return sorted(folder.rglob(".*.partial"))

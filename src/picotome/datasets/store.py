@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 from picotome.datasets.nexus import ENTRY, describe
-from picotome.datasets.safe_write import safe_write
+from picotome.datasets.safe_write import write_bytes
 from picotome.recon.normalise import tomogram_scale
 from picotome.records import ImageFit, Pair, Specimen, Substrate, TiltSeries, Tomogram, Trace
 
@@ -68,7 +68,8 @@ def write_records(
     str
         SHA-256 of the contents, also stored in the file.
     """
-    with safe_write(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
+    # Made in memory: where a disk is full, HDF5 cannot close its file any more.
+    with h5py.File(path.name, "w", driver="core", backing_store=False, track_order=False) as file:
         file.attrs["format"] = FORMAT
         file.attrs["format_version"] = FORMAT_VERSION
         for key, value in sorted(provenance.items()):
@@ -79,6 +80,9 @@ def write_records(
         describe(file, records)
         checksum = _checksum(file)
         file.attrs["sha256"] = checksum
+        file.flush()
+        content = file.id.get_file_image()
+    write_bytes(path, content)
     return checksum
 
 

@@ -24,6 +24,7 @@ from picotome.simgen.aberrations import focal_nodes
 from picotome.simgen.atom_lens import lens_factors
 from picotome.simgen.brightness import atom_image, cross_section_A2
 from picotome.simgen.pose import distance_to_focus_A, pose_atoms, pose_substrate
+from picotome.threads import map_in_threads, one_blas_thread
 from picotome.units import wavelength_A
 
 _N_GAUSSIANS = 6
@@ -36,6 +37,8 @@ _NARROWEST = np.linspace(0.2, 1.4, 7)
 _N_FREQUENCIES = 300
 # The image changes with defocus over λ/α², 22 Å at 300 kV and 30 mrad; a cubic spline needs a quarter of it.
 _NODES_PER_DEPTH_OF_FOCUS = 4.4
+# Images are made in threads, progress is told from ours, after so many.
+_IMAGES_PER_REPORT = 64
 # Atoms of a substrate this far outside of the image are left out.
 _TAIL_A = 6.0
 
@@ -93,11 +96,18 @@ def image_linear(
     )
     axis = axis_A(volume.n_voxels, volume.voxel_size_A).astype(np.float32)
     images = np.zeros((len(rotations), volume.n_voxels, volume.n_voxels), dtype=np.float32)
-    for index, image in enumerate(images):
+
+    def add_atoms(index: int) -> None:
         for kind in kinds:
-            _add_peaks(image, kind.positions_A[index], kind.integrals_A2[index], axis, kind.sigmas_A)
-        if progress is not None:
-            progress(index + 1, len(images))
+            _add_peaks(images[index], kind.positions_A[index], kind.integrals_A2[index], axis, kind.sigmas_A)
+
+    with one_blas_thread():
+        for start in range(0, len(images), _IMAGES_PER_REPORT):
+            block = range(start, min(start + _IMAGES_PER_REPORT, len(images)))
+            map_in_threads(add_atoms, block)
+            if progress is not None:
+                for index in block:
+                    progress(index + 1, len(images))
     # The fit of the tails may fall below zero by 1e-5 of a peak; a microscope counts no negative electrons.
     np.maximum(images, 0.0, out=images)
     if saturation > 0.0:

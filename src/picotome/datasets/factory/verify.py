@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from picotome.configs.loading import load_recipe
+from picotome.configs.loading import load_recipe, parse_recipe
 from picotome.configs.schema import Recipe
 from picotome.datasets.factory.lock import hold_folder, live_locks
 from picotome.datasets.manifest import Entry, Task, read_manifest
@@ -80,7 +80,7 @@ def verify(folder: Path, *, n_sampled: int = 1, track: Track = silent) -> list[P
         problems.extend(_strangers(folder, listed))
         bad = {problem.task for problem in problems}
         good = [task for task in wanted if task not in bad]
-        problems.extend(_sample_problems(folder, recipe, good, n_sampled=n_sampled, track=track))
+        problems.extend(_sample_problems(folder, good, seed=recipe.seed, n_sampled=n_sampled, track=track))
     return problems
 
 
@@ -138,16 +138,19 @@ def _strangers(folder: Path, listed: dict[Task, Entry]) -> Iterator[Problem]:
 
 
 def _sample_problems(
-    folder: Path, recipe: Recipe, tasks: Sequence[Task], *, n_sampled: int, track: Track
+    folder: Path, tasks: Sequence[Task], *, seed: int, n_sampled: int, track: Track
 ) -> Iterator[Problem]:
     """Simulate a few particles again and compare their checksums, which cover every number of a file."""
-    rng = stream(recipe.seed, 0, "verify")
+    rng = stream(seed, 0, "verify")
     chosen = rng.choice(len(tasks), size=min(n_sampled, len(tasks)), replace=False) if tasks else np.array([])
     with TemporaryDirectory() as scratch:
         for done, number in enumerate(sorted(chosen.tolist()), start=1):
             task = tasks[number]
-            checksum, _ = write_particle(recipe, Path(scratch), *task)
+            provenance = read_provenance(pair_path(folder, *task))
+            # Of the same identity; but the file also says how many particles were asked for when it was made.
+            asked = parse_recipe(provenance["recipe"], str(pair_path(folder, *task)))
+            checksum, _ = write_particle(asked, Path(scratch), *task)
             pair_path(Path(scratch), *task).unlink()
-            if checksum != read_provenance(pair_path(folder, *task))["sha256"]:
+            if checksum != provenance["sha256"]:
                 yield Problem(task, "simulated again, it has other bits")
             track("simulating again", done, len(chosen))
