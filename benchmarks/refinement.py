@@ -61,7 +61,7 @@ SCALES = {
 }
 RATES = (1.0, 2.0)
 # Atoms, images, pixels along an edge, most Gauss-Newton steps.
-ROWS = ((400, 21, 72, 30), (1800, 21, 128, 30), (10_000, 5, 208, 30))
+ROWS = ((400, 21, 72, 30), (1800, 21, 128, 30), (10_000, 21, 208, 30))
 LARGE = (20_000, 55, 256, 2)
 
 

@@ -26,6 +26,7 @@ from picotome.records import ImageFit, Pair, Score, Tomogram, Trace
 from picotome.trace.numbers import finite, score_numbers
 from picotome.trace.refinement.bound import Bound, bound_positions
 from picotome.trace.refinement.refine import refine_first
+from picotome.trace.refinement.union import unite
 from picotome.trace.scoring import score_trace, scored_atoms
 from picotome.trace.tracing import EMPTY_TRACE, trace_or_nothing
 from picotome.train.apply import repair
@@ -175,7 +176,7 @@ def judge(file: Path, recipe: Recipe, *, model: Path, out: Path) -> HeldOut:
         for stage, tomogram in (("raw", pair.degraded), ("unet", repaired))
     }
     refined = refine_first(
-        [traces["unet"], traces["raw"]],
+        [unite(traces["unet"], traces["raw"], min_distance_A=recipe.tracing.min_distance_A), traces["raw"]],
         pair.series,
         elements=elements,
         config=recipe.refinement,

@@ -30,7 +30,7 @@ def no_simulation(monkeypatch):
     def refuse(*arguments, **named):
         raise AssertionError("something was simulated")
 
-    monkeypatch.setattr("picotome.datasets.series.connect_workers", refuse)
+    monkeypatch.setattr("picotome.datasets.factory.executors.connect_workers", refuse)
 
 
 def test_the_json_is_a_row_for_each_stage(finished, tiny_plan):

@@ -21,6 +21,7 @@ from picotome.simgen.detection import add_counting_noise
 from picotome.trace.numbers import finite
 from picotome.trace.refinement.bound import Bound, bound_positions
 from picotome.trace.refinement.refine import refine_trace
+from picotome.trace.refinement.union import unite
 from picotome.trace.tracing import EMPTY_TRACE, trace_tomogram
 from picotome.train.apply import repair
 
@@ -164,7 +165,11 @@ def find_atoms(
         outcomes["unet"] = _attempt(lambda: traced(repair(degraded, model=model)))
     for stage in stages(model):
         if stage in _STARTS:
-            outcomes[stage] = _attempt(partial(refined, outcomes[_STARTS[stage]].trace))
+            start = outcomes[_STARTS[stage]].trace
+            # A network that found nothing must not look like one that did.
+            if stage == "refined_unet" and len(start.positions_A):
+                start = unite(start, raw.trace, min_distance_A=TRACING.min_distance_A)
+            outcomes[stage] = _attempt(partial(refined, start))
     return outcomes
 
 

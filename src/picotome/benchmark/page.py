@@ -193,7 +193,8 @@ the picture are what the command writes.
   gain 5 % rms. The program knows none of it.
 - **Dose**: incident electrons per Å² and image; counting noise.
 - **Stages**: `raw`, the tomogram (SIRT) traced; `unet`, the same tomogram repaired by the network and traced;
-  `refined`, atoms, probe and geometry fitted to the images, from either of the two. Free in the refinement:
+  `refined`, atoms, probe and geometry fitted to the images, from the raw trace, or from the network's and
+  what the raw one shows besides. Free in the refinement:
   no geometry (`none`); tilt, turns and shifts (`middle`); defocus as well (`worst`). Seconds are those of the
   stage alone.
 - **Scores**: atoms are matched one to one within 0.75 Å. Errors are measured after the mean translation is

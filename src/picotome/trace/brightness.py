@@ -94,6 +94,19 @@ def darkest_atom(brightness: Array, numbers: Array, *, nothing_below: float = 0.
     return math.exp(_into_gap(cut, np.sort(faint), lowest))
 
 
+def fit_atoms(brightness: Array, numbers: Array) -> Mixture:
+    """Fit one class per element to the (n,) positive brightnesses of peaks of which some are no atoms.
+
+    As `fit_elements`, beside a class of non-atoms that is left out of the result: its shares add up to the
+    part of the peaks that are atoms.
+    """
+    log_z = np.log(numbers)
+    x = np.log(brightness)
+    expected = math.log(typical(brightness)) + _POWER * (log_z[0] - log_z[-1])
+    found = _fit(x[x > expected + math.log(_FALSE_LOWEST)], log_z, n_false=1)
+    return Mixture(found.means[1:], found.spreads[1:], found.shares[1:])
+
+
 def _into_gap(cut: float, ordered: Array, lowest: float) -> float:
     """Move a cut (log brightness) into the widest clear gap below it whose upper edge is an atom's."""
     edges = ordered[: np.searchsorted(ordered, cut) + 1]

@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from picotome.trace.brightness import darkest_atom, typical
+from picotome.trace.brightness import Mixture, fit_atoms, typical
 from picotome.trace.peaks import thin_out
 from picotome.trace.refinement.candidates import find_candidates
 from picotome.trace.refinement.fit import Target, expected_images, pixel_weights
 from picotome.trace.refinement.linearised import linearise
 from picotome.trace.refinement.model import ImageModel
 from picotome.trace.refinement.operators import grams
+from picotome.trace.refinement.support import is_likely_atom, n_chance, places_per_A3
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
 
-# How many standard deviations of the noise a new atom must explain, and one that stays. Among some 1e5
-# independent places, chance reaches four.
-_SIGNIFICANT, _SUPPORTED = 5.0, 4.0
 # So many times brighter than the typical atom (of the heavier elements, where there are several) is none.
 _TOO_BRIGHT = 3.0
-# Its neighbours have taken over part of its light: this fraction of the cut is enough until it is fitted.
-_DIM = 0.5
+# Its neighbours have taken over part of the light of an atom that is missing: as much as this.
+_LOST = 0.5
 # Refined neighbours may come a little closer than traced ones are allowed to be found.
 _APART = 0.8
+
+
+@dataclass(frozen=True, eq=False)
+class Atoms:
+    """What atoms of a model look like.
+
+    Attributes
+    ----------
+    elements
+        Log brightness of each element.
+    n
+        How many there are.
+    n_places
+        In how many places they were looked for.
+    """
+
+    elements: Mixture
+    n: float
+    n_places: float
 
 
 def change_atoms(
@@ -37,10 +55,10 @@ def change_atoms(
 ) -> tuple[ImageModel, int, int]:
     """Remove unsupported atoms and add missing ones.
 
-    An atom leaves if it is dimmer than the cut between atoms and non-atoms (see `darkest_atom`), explains
-    less than four standard deviations of the noise, is three times brighter than the typical one, or closer
-    than 0.8 minimum distances to a brighter one. One joins where the residual images agree on it by at least
-    five standard deviations, it has half the brightness of the cut, and no other atom is within 0.8 minimum
+    An atom leaves if its brightness is more likely chance than an atom's (see
+    `picotome.trace.refinement.support`), three times that of the typical one, or if it is closer than 0.8
+    minimum distances to a brighter one. One joins where the residual images make it likelier than chance even
+    though half of its light may have gone to its neighbours, and no other atom is within 0.8 minimum
     distances.
 
     Returns
@@ -50,30 +68,70 @@ def change_atoms(
     n_added, n_removed
         How many joined and left.
     """
-    kept, cut = _supported(model, target, numbers, min_distance_A)
+    deviation = 1.0 / np.sqrt(np.maximum(_information(model, target), 1e-300))
+    possible = _possible(model)
+    atoms = _atoms(model, deviation, possible, numbers, _searched_A3(model, target, min_distance_A))
+    kept = _supported(model, deviation, possible, atoms, min_distance_A)
     remaining = _only(model, kept)
     if not joining:
         return remaining, 0, int((~kept).sum())
-    new_A, brightness = _missing(remaining, target, cut, min_distance_A)
+    new_A, brightness = _missing(remaining, target, atoms, min_distance_A)
     if len(new_A):
         remaining = _with(remaining, new_A, brightness)
     return remaining, len(new_A), int((~kept).sum())
 
 
-def _supported(
-    model: ImageModel, target: Target, numbers: Array, min_distance_A: float
-) -> tuple[Array, float]:
-    """(n,) bool, and the lowest brightness of an atom."""
+def _possible(model: ImageModel) -> Array:
+    """(n,) bool: brightness of one atom."""
     brightness = model.brightness_A2.cpu().numpy()
-    possible = (brightness > 0) & (brightness < _TOO_BRIGHT * typical(brightness))
-    possible &= brightness * np.sqrt(_information(model, target)) > _SUPPORTED
-    cut = darkest_atom(brightness[possible], numbers) if possible.any() else 0.0
-    kept = possible & (brightness > cut)
+    possible: Array = (brightness > 0) & (brightness < _TOO_BRIGHT * typical(brightness))
+    return possible
+
+
+def _atoms(
+    model: ImageModel, deviation: Array, possible: Array, numbers: Array, searched_A3: float
+) -> Atoms | None:
+    """None where nothing stands out of the noise."""
+    brightness = model.brightness_A2.cpu().numpy()
+    n_places = searched_A3 * places_per_A3(model)
+    # Less than one of these is expected to be chance.
+    certain = possible & (n_chance(brightness / deviation, n_places=n_places) < 1.0)
+    if not certain.any():
+        return None
+    elements = fit_atoms(brightness[possible], numbers)
+    n = float(max(elements.shares.sum() * possible.sum(), certain.sum()))
+    return Atoms(elements, n, n_places)
+
+
+def _searched_A3(model: ImageModel, target: Target, min_distance_A: float) -> float:
+    """Volume of the field of view, as deep as there are atoms, where no other atom is."""
+    low, high = _depth_A(model, min_distance_A)
+    field_A2 = target.frame.shape[0] * target.frame.shape[1] * target.frame.pixel_size_A**2
+    taken_A3 = len(model.positions_A) * 4.0 / 3.0 * math.pi * (_APART * min_distance_A) ** 3
+    # Neighbours share what they take; half of it is theirs alone in the densest packing.
+    return max(field_A2 * (high - low) - taken_A3, 0.5 * taken_A3)
+
+
+def _depth_A(model: ImageModel, min_distance_A: float) -> tuple[float, float]:
+    z_A = model.positions_A[:, 2]
+    return float(z_A.min()) - min_distance_A, float(z_A.max()) + min_distance_A
+
+
+def _supported(
+    model: ImageModel, deviation: Array, possible: Array, atoms: Atoms | None, min_distance_A: float
+) -> Array:
+    """(n,) bool."""
+    brightness = model.brightness_A2.cpu().numpy()
+    if atoms is None:
+        return np.zeros(len(brightness), dtype=bool)
+    kept: Array = possible & is_likely_atom(
+        brightness, deviation, elements=atoms.elements, n_atoms=atoms.n, n_places=atoms.n_places
+    )
     order = np.flatnonzero(kept)
     order = order[np.argsort(-brightness[order], kind="stable")]
     apart = thin_out(model.positions_A.cpu().numpy()[order], min_distance_A=_APART * min_distance_A)
     kept[order[~apart]] = False
-    return kept, cut
+    return kept
 
 
 def _information(model: ImageModel, target: Target) -> Array:
@@ -86,10 +144,14 @@ def _information(model: ImageModel, target: Target) -> Array:
     return information
 
 
-def _missing(model: ImageModel, target: Target, cut: float, min_distance_A: float) -> tuple[Array, Array]:
+def _missing(
+    model: ImageModel, target: Target, atoms: Atoms | None, min_distance_A: float
+) -> tuple[Array, Array]:
     """(m, 3) positions and (m,) brightness of atoms that the residual calls for."""
     from scipy.spatial import cKDTree
 
+    if atoms is None:
+        return np.zeros((0, 3)), np.zeros(0)
     expected = expected_images(model, target)
     weights = pixel_weights(expected, target)
     residual = target.images - expected
@@ -97,10 +159,17 @@ def _missing(model: ImageModel, target: Target, cut: float, min_distance_A: floa
     lit = weights > 0
     spread = float((residual[lit] ** 2 * weights[lit]).mean().clamp_min(1.0).sqrt())
     atoms_A = model.positions_A.cpu().numpy()
-    depth_A = (float(atoms_A[:, 2].min()) - min_distance_A, float(atoms_A[:, 2].max()) + min_distance_A)
+    depth_A = _depth_A(model, min_distance_A)
     found = find_candidates(residual, weights, model, target.frame, depth_A=depth_A)
     positions_A, significance, brightness = (part.cpu().numpy() for part in found)
-    likely = (significance > _SIGNIFICANT * spread) & (brightness > _DIM * cut)
+    likely = is_likely_atom(
+        brightness,
+        spread * brightness / np.maximum(significance, 1e-9),
+        elements=atoms.elements,
+        n_atoms=atoms.n,
+        n_places=atoms.n_places,
+        lost=_LOST,
+    )
     positions_A, brightness = positions_A[likely], brightness[likely]
     if len(atoms_A) and len(positions_A):
         far = cKDTree(atoms_A).query(positions_A)[0] > _APART * min_distance_A

@@ -146,9 +146,11 @@ def refine_trace(
         model = roughly(model, target, first)
     n_added = n_removed = 0
     for rounds_left in reversed(range(_N_ROUNDS if config.change_atoms else 0)):
+        # What the model cannot explain of bright columns is no reason for more atoms.
+        judged_by = _with_measured_noise(model, target, series)
         # Whoever joins must stand a judgement: nobody does in the last round.
         model, added, removed = change_atoms(
-            model, target, numbers, min_distance_A=min_distance_A, joining=rounds_left > 0
+            model, judged_by, numbers, min_distance_A=min_distance_A, joining=rounds_left > 0
         )
         if not added and not removed:
             break
