@@ -187,6 +187,20 @@ def test_an_ended_training_resumes_to_the_same_weights(trained, tiny_recipe, tin
         train(tiny_dataset, recipe=other, out=tmp_path)
 
 
+def test_a_training_may_start_from_other_weights(trained, tiny_recipe, tiny_dataset, tmp_path):
+    knobs = tiny_recipe.training.model_copy(update={"n_epochs": 1, "learning_rate": 1e-9})
+    recipe = tiny_recipe.model_copy(update={"training": knobs})
+    further = train(tiny_dataset, recipe=recipe, out=tmp_path / "further", start=trained.model)
+    (before, card), (after, card_after) = load_weights(trained.model), load_weights(further.model)
+    assert (card.start, card_after.start) == (None, tiny_recipe.name)
+    for name, tensor in before.state_dict().items():
+        torch.testing.assert_close(after.state_dict()[name], tensor, rtol=1e-5, atol=1e-6)
+    other = recipe.model_copy(update={"network": NetworkConfig(channels=(4, 4, 8, 8, 16, 4))})
+    with pytest.raises(ValueError, match=r"network .* start from others"):
+        train(tiny_dataset, recipe=other, out=tmp_path / "refused", start=trained.model)
+    assert not (tmp_path / "refused").exists()
+
+
 def test_training_lowers_the_error(tiny_recipe, tiny_dataset, tmp_path):
     training = tiny_recipe.training.model_copy(update={"n_epochs": 15, "learning_rate": 3e-3})
     history = train(

@@ -106,11 +106,16 @@ def train(
         ),
     ] = False,
     set_: SetOption = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="Weights (.safetensors), or the folder that train wrote, to learn on from."),
+    ] = None,
 ) -> None:
     """Train the 3D U-Net on a dataset; a checkpoint each epoch, resumed by the same command.
 
     The recipe is the dataset's own; --set changes its network and training sections. With --online an epoch
-    is training_set.n_train particles that were never seen before.
+    is training_set.n_train particles that were never seen before. With --start it goes on from what other
+    weights have learned, which takes fewer epochs.
 
     Example: picotome train data --out model --set training.n_epochs=50
     """
@@ -119,6 +124,7 @@ def train(
     from picotome.report.figures import draw_training
     from picotome.train.loop import train as train_network
     from picotome.train.online.honoured import refuse_offline_recipe
+    from picotome.train.weights import find_weights
 
     overrides = [*(set_ or []), *(["training_set.online=true"] if online else [])]
     folder = Path(dataset)
@@ -134,7 +140,13 @@ def train(
             refuse_offline_recipe(chosen)
             folder = out / "dataset"
             generate_all(chosen, folder, splits=("validation",), track=track)
-        trained = train_network(folder, recipe=chosen, out=out, track=track)
+        trained = train_network(
+            folder,
+            recipe=chosen,
+            out=out,
+            start=find_weights(start) if start is not None else None,
+            track=track,
+        )
     draw_training(out / "training.png", history=trained.history)
     best = trained.history[trained.best_epoch]
     typer.echo(

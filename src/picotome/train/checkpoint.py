@@ -49,6 +49,8 @@ class ModelCard:
         Version that trained it.
     narrowest_tilt_max_deg
         Where it learned several symmetric tilt ranges: the narrowest.
+    start
+        Recipe of the weights that the training started from; None: it started untrained.
     """
 
     voxel_size_A: float
@@ -62,6 +64,7 @@ class ModelCard:
     precision: str
     picotome: str
     narrowest_tilt_max_deg: float | None = None
+    start: str | None = None
 
 
 def save_weights(path: Path, network: RepairNet, card: ModelCard) -> None:

@@ -27,6 +27,7 @@ from picotome.train.checkpoint import (
     WEIGHTS_FORMAT,
     ModelCard,
     load_state,
+    load_weights,
     save_state,
     save_weights,
     state_tensors,
@@ -37,7 +38,7 @@ from picotome.train.online.feed import OnlineFeed
 from picotome.train.online.honoured import refuse_offline_recipe
 from picotome.train.patches import PatchDataset
 from picotome.train.precision import choose_precision
-from picotome.train.unet import build_network
+from picotome.train.unet import RepairNet, build_network
 from picotome.train.validation import validate
 from picotome.train.weights import BEST_NAME
 
@@ -73,7 +74,9 @@ class Trained:
     precision: str
 
 
-def train(dataset: Path, *, recipe: Recipe, out: Path, track: Track = silent) -> Trained:
+def train(
+    dataset: Path, *, recipe: Recipe, out: Path, start: Path | None = None, track: Track = silent
+) -> Trained:
     """Train on the ``train`` split of a dataset and keep the epoch that is best at the validation atoms.
 
     Where the recipe says `training_set.online`, the pairs to learn from are made on the way instead, and the
@@ -89,25 +92,34 @@ def train(dataset: Path, *, recipe: Recipe, out: Path, track: Track = silent) ->
         Its sections ``network``, ``training``, ``tracing`` and ``scoring`` are used.
     out
         Folder of weights, state and history.
+    start
+        Weights to start from, of the same network and voxel size; None: the identity. A training that is
+        resumed goes on from its own state.
     track
         Called after each step.
 
     Raises
     ------
+    FileNotFoundError
+        If `start` does not exist.
     ValueError
-        If the dataset has no finished particles, or `out` holds a training of another recipe.
+        If the dataset has no finished particles, `out` holds a training of another recipe, or `start` is of
+        another network.
     """
-    out.mkdir(parents=True, exist_ok=True)
     knobs = recipe.training
     online = recipe.training_set.online
     if online:
         refuse_offline_recipe(recipe)
+    learned, origin = _learned(start, recipe=recipe)
+    out.mkdir(parents=True, exist_ok=True)
     train_files = [] if online else split_files(dataset, "train")
     validation_files = split_files(dataset, "validation")
 
     state = _resumable_state(out, recipe, dataset)
     torch.manual_seed(int(stream(recipe.seed, 0, "network").integers(2**31)))
     network = build_network(recipe.network)
+    if learned is not None:
+        network.load_state_dict(learned.state_dict())
     # A training goes on in the arithmetic that it began with.
     precision = (
         state["precision"] if state else choose_precision(recipe.network, patch_voxels=knobs.patch_voxels)
@@ -132,6 +144,7 @@ def train(dataset: Path, *, recipe: Recipe, out: Path, track: Track = silent) ->
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         history = json.loads(state["history"])
+        origin = state.get("start")
 
     for epoch in range(len(history), knobs.n_epochs):
         begun = time.monotonic()
@@ -166,7 +179,8 @@ def train(dataset: Path, *, recipe: Recipe, out: Path, track: Track = silent) ->
             row |= {"skipped_steps": n_skipped, "wait_fraction": wait_fraction}
             history.append(finite(row))
             if best_epoch(history) == epoch:
-                save_weights(out / BEST_NAME, network, _card(recipe, epoch, scores, precision))
+                card = _card(recipe, epoch, scores, precision, start=origin)
+                save_weights(out / BEST_NAME, network, card)
             save_state(
                 out / STATE_NAME,
                 {
@@ -174,6 +188,7 @@ def train(dataset: Path, *, recipe: Recipe, out: Path, track: Track = silent) ->
                     "sections": _sections(recipe),
                     "data": _data(dataset),
                     "precision": precision,
+                    "start": origin,
                     "network": state_tensors(network),
                     "optimizer": optimizer.state_dict(),
                     "schedule": schedule.state_dict(),
@@ -282,7 +297,28 @@ def _widest_tilts_deg(recipe: Recipe) -> tuple[float, float]:
     return acquisition.tilt_min_deg, acquisition.tilt_max_deg
 
 
-def _card(recipe: Recipe, epoch: int, scores: dict[str, float], precision: str) -> ModelCard:
+def _learned(start: Path | None, *, recipe: Recipe) -> tuple[RepairNet | None, str | None]:
+    """Network that a training starts from, and its recipe; one that does not fit is refused."""
+    if start is None:
+        return None, None
+    network, card = load_weights(start)
+    wanted: dict[str, Any] = recipe.network.model_dump(mode="json")
+    for what, found, allowed in (
+        ("network", card.network, wanted),
+        ("voxel_size_A", card.voxel_size_A, recipe.volume.voxel_size_A),
+        ("peak_sigma_A", card.peak_sigma_A, recipe.ideal.peak_sigma_A),
+    ):
+        if found != allowed:
+            raise ValueError(
+                f"the weights to start from have {what} {found}, the recipe has {allowed}; start from others "
+                "or from none"
+            )
+    return network, card.recipe
+
+
+def _card(
+    recipe: Recipe, epoch: int, scores: dict[str, float], precision: str, *, start: str | None
+) -> ModelCard:
     tilt_min_deg, tilt_max_deg = _widest_tilts_deg(recipe)
     drawn = recipe.training_set.tilt_max_deg
     network: dict[str, Any] = recipe.network.model_dump(mode="json")
@@ -298,4 +334,5 @@ def _card(recipe: Recipe, epoch: int, scores: dict[str, float], precision: str) 
         precision=precision,
         picotome=__version__,
         narrowest_tilt_max_deg=drawn[0] if drawn is not None else None,
+        start=start,
     )

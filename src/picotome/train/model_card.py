@@ -162,9 +162,10 @@ def _training(card: ModelCard, recipe: Recipe) -> str:
     loss = "mean squared error of normalised volumes"
     if knobs.peak_weight:
         loss += f", voxels at atoms weighted up to {1 + knobs.peak_weight:g} times, at faint atoms most"
+    start = f"Started from the weights of the recipe `{card.start}`. " if card.start else ""
     return (
-        f"Channels {', '.join(map(str, recipe.network.channels))}; patches of {knobs.patch_voxels}³ voxels, "
-        f"{knobs.batch_size} in a step, {n_steps:,} steps in {knobs.n_epochs} epochs; Adam with one cycle up "
+        f"{start}Channels {', '.join(map(str, recipe.network.channels))}; patches of "
+        f"{knobs.patch_voxels}³ voxels, {knobs.batch_size} in a step, {n_steps:,} steps in {knobs.n_epochs} epochs; Adam with one cycle up "
         f"to {knobs.learning_rate:g}; {loss}; arithmetic {card.precision}. The epoch that is best at the "
         f"atoms of the validation particles is kept: {card.epoch} (counted from 0).\n"
     )
