@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from picotome.configs.schema import NetworkConfig
 from picotome.geometry import axis_A
 from picotome.records import Score, Tomogram
+from picotome.train import precision
 from picotome.train.apply import match_voxels, repair, repair_with, resample
 from picotome.train.checkpoint import ModelCard, load_state, load_weights, save_weights
 from picotome.train.loop import peak_weighted_error, train
@@ -199,6 +200,17 @@ def test_a_training_may_start_from_other_weights(trained, tiny_recipe, tiny_data
     with pytest.raises(ValueError, match=r"network .* start from others"):
         train(tiny_dataset, recipe=other, out=tmp_path / "refused", start=trained.model)
     assert not (tmp_path / "refused").exists()
+
+
+def test_an_x86_without_bf16_convolutions_is_not_tried(monkeypatch):
+    def tried(*_):
+        raise AssertionError("a trial step in bf16 takes minutes there")
+
+    monkeypatch.setattr(precision.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(precision.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(precision.torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setattr(precision, "_seconds_per_step", tried)
+    assert precision.choose_precision(NetworkConfig(), 48) == precision.FULL
 
 
 def test_training_lowers_the_error(tiny_recipe, tiny_dataset, tmp_path):

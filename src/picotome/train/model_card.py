@@ -165,9 +165,10 @@ def _training(card: ModelCard, recipe: Recipe) -> str:
     start = f"Started from the weights of the recipe `{card.start}`. " if card.start else ""
     return (
         f"{start}Channels {', '.join(map(str, recipe.network.channels))}; patches of "
-        f"{knobs.patch_voxels}³ voxels, {knobs.batch_size} in a step, {n_steps:,} steps in {knobs.n_epochs} epochs; Adam with one cycle up "
-        f"to {knobs.learning_rate:g}; {loss}; arithmetic {card.precision}. The epoch that is best at the "
-        f"atoms of the validation particles is kept: {card.epoch} (counted from 0).\n"
+        f"{knobs.patch_voxels}³ voxels, {knobs.batch_size} in a step, {n_steps:,} steps in "
+        f"{knobs.n_epochs} epochs; Adam with one cycle up to {knobs.learning_rate:g}; {loss}; "
+        f"arithmetic {card.precision}. The epoch that is best at the atoms of the validation particles is "
+        f"kept: {card.epoch} (counted from 0).\n"
     )
 
 
