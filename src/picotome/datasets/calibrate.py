@@ -57,7 +57,10 @@ class Calibrated:
     Attributes
     ----------
     linear
-        The fitted section `optics.linear`.
+        The section `optics.linear` that was written: the fitted one, or the recipe's own where the fit is no
+        better on images that it has not seen.
+    improved
+        Whether it is the fitted one.
     before, after
         Deviation with the recipe's own knobs and with the fitted ones, by ``fitted`` and ``held out``.
     n_specimens
@@ -72,6 +75,7 @@ class Calibrated:
     """
 
     linear: LinearConfig
+    improved: bool
     before: dict[str, Deviation]
     after: dict[str, Deviation]
     n_specimens: int
@@ -87,14 +91,16 @@ def calibrate_file(
     """Fit the linear engine of a recipe to wave images, and write the recipe with what was found.
 
     Every kind of specimen in the recipe is built twice, at most 16 Å wide: one to be fitted, another, turned
-    and tilted in other ways, to be held out. Images are free of noise and of every imperfection.
+    and tilted in other ways, to be held out. Images are free of noise and of every imperfection. The fit is
+    kept only if it comes closer to the images held out than the recipe's own knobs do.
 
     Parameters
     ----------
     recipe
         What to calibrate for.
     out
-        YAML to write: the recipe with the fitted `optics.linear`; the deviation is in its head.
+        YAML to write: the recipe with the fitted `optics.linear`, if it is better; the deviation is in its
+        head.
     engine
         ``prism`` or ``multislice``.
     n_images
@@ -130,7 +136,7 @@ def calibrate_file(
         _wave_images(recipe, configs, image, n_images=n, first=first, volume=volume, progress=advance)
         for n, first in ((n_fitted, _FIRST_FITTED), (n_held_out, _FIRST_HELD_OUT))
     )
-    linear = fit_linear(
+    found = fit_linear(
         fitted,
         volume=volume,
         optics=at_wave_vibration(recipe.optics),
@@ -139,14 +145,18 @@ def calibrate_file(
     sets = {"fitted": fitted, "held out": held_out}
     before, after = (
         {name: deviation(waves, volume=volume, optics=optics) for name, waves in sets.items()}
-        for optics in (recipe.optics, with_linear(recipe.optics, linear))
+        for optics in (recipe.optics, with_linear(recipe.optics, found))
     )
-    shown = int(np.argsort(after["held out"].each)[(n_held_out - 1) // 2])
+    improved = after["held out"].rms < before["held out"].rms
+    linear = found if improved else recipe.optics.linear
+    judged = (after if improved else before)["held out"]
+    shown = int(np.argsort(judged.each)[(n_held_out - 1) // 2])
     made = [
         linear_images(wave, volume=volume, optics=with_linear(recipe.optics, linear)) for wave in held_out
     ]
     result = Calibrated(
         linear=linear,
+        improved=improved,
         before=before,
         after=after,
         n_specimens=len(configs),
@@ -167,6 +177,14 @@ def _head(result: Calibrated) -> str:
     """Comment at the head of the recipe: where `optics.linear` comes from and how good it is."""
     before, after = result.before["held out"], result.after["held out"]
     made_with = ", ".join(f"{name} {number}" for name, number in versions(_VERSIONED).items())
+    if not result.improved:
+        lines = [
+            f"optics.linear is as it was: it differs from {len(after.each)} {result.engine} images by "
+            f"{before.rms:.1%}, worst {before.worst:.1%},",
+            f"and a fit to {len(result.after['fitted'].each)} others by {after.rms:.1%}, which is no better.",
+            f"Made with {made_with}.",
+        ]
+        return "".join(f"# {line}\n" for line in lines)
     lines = [
         f"optics.linear is fitted to {len(result.after['fitted'].each)} {result.engine} images of "
         f"{result.n_specimens} kinds of specimen, at most {_DIAMETER_A:g} Å wide.",

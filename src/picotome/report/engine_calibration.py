@@ -22,10 +22,14 @@ def calibration_lines(result: Calibrated) -> str:
     """Return the fitted knobs, and the deviation before and after, for the terminal."""
     linear = result.linear
     brightness = ", ".join(f"{symbol} {value:.4g}" for symbol, value in linear.brightness_A2.items())
-    lines = [
+    knobs = [
         f"{'brightness':>12}  {brightness} Å²",
         f"{'blur':>12}  {linear.extra_blur_A[0]:.3f} Å",
         f"{'lens':>12}  {linear.lens_A2[0]:.4f} Å², {linear.lens_width_A:.3f} Å wide",
+    ]
+    kept = [f"{'knobs':>12}  as they were: the fit is no better on the images held out"]
+    lines = [
+        *(knobs if result.improved else kept),
         f"{'images':>12}  {'number':>8}  " + "  ".join(f"{title:>18}" for title in _COLUMNS),
     ]
     for name, after in result.after.items():
@@ -40,7 +44,7 @@ def calibration_lines(result: Calibrated) -> str:
             )
         ]
         lines.append(f"{name:>12}  {len(after.each):>8}  " + "  ".join(f"{cell:>18}" for cell in cells))
-    spread = result.after["held out"].gain_rms
+    spread = (result.after if result.improved else result.before)["held out"].gain_rms
     lines.append(f"{'noise':>12}  acquisition.gain_rms {spread:.3f} or more covers the gains that are left")
     return "\n".join(lines)
 
@@ -63,7 +67,7 @@ def draw_engine_calibration(path: Path, *, result: Calibrated) -> None:
     largest = float(max(wave.max(), linear.max()))
     panels = (
         (f"{result.engine}, held out", wave, "gray", 0.0),
-        ("linear, calibrated", linear, "gray", 0.0),
+        ("linear, calibrated" if result.improved else "linear, as it was", linear, "gray", 0.0),
         (f"linear − {result.engine}: {deviation:.1%}", linear - wave, "RdBu_r", -largest),
     )
     with png(path, width_in=8.4, height_in=2.9) as figure:
