@@ -51,7 +51,7 @@ def test_a_model_is_a_file_a_folder_or_the_one_that_comes_with_picotome(tmp_path
     assert find_weights(file) == file
     assert find_weights(tmp_path) == tmp_path / "best.safetensors"
     monkeypatch.setattr(weights_module, "shipped_weights", lambda: None)
-    with pytest.raises(FileNotFoundError, match=r"quickstart\.safetensors.*--model.*picotome train"):
+    with pytest.raises(FileNotFoundError, match=r"general\.safetensors.*--model.*picotome train"):
         find_weights(None)
 
 
@@ -85,12 +85,21 @@ def test_the_card_says_what_the_recipe_and_the_weights_say(general):
         "300 to 100000 (log-uniform)",
         "| shift error, rms, Å | 0 to 0.4 |",
         "| 0.9877 | 0.99 | 12.35 | 20 |",
-        "| Pt 400 | 1000 | worst | raw | 0.801 | 0.5 | 22.5 | – |",
+        "| Pt 400 | 1000 | worst | raw | 0.801 | 0.5 | 22.5 | – | – |",
         "| unet | 0.902 |",
         "## Limits",
     ):
         assert word in text, word
     assert "0.703" not in text
+
+
+def test_the_card_says_how_a_training_began_and_how_it_differed_from_its_recipe(general):
+    plain = model_card_text(card_of(general), general, n_parameters=1)
+    other = replace(card_of(general), start="quickstart", note="It was ended early.")
+    text = model_card_text(other, general, n_parameters=1)
+    assert "Started from the weights of the recipe `quickstart`." in text
+    assert "It was ended early." in text
+    assert "steps in" in plain and "steps in" not in text
 
 
 def test_the_card_of_another_recipe_is_refused(general):
@@ -119,7 +128,7 @@ def test_apply_takes_the_shipped_weights_and_says_so(general, tmp_path, monkeypa
 
 @pytest.fixture(scope="module")
 def shipped_recipe():
-    return load_recipe("quickstart", ["engine=linear"])
+    return load_recipe("general", ["engine=linear"])
 
 
 @needs_weights

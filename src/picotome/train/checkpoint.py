@@ -51,6 +51,8 @@ class ModelCard:
         Where it learned several symmetric tilt ranges: the narrowest.
     start
         Recipe of the weights that the training started from; None: it started untrained.
+    note
+        How the training differed from what its recipe says, where it did.
     """
 
     voxel_size_A: float
@@ -65,6 +67,7 @@ class ModelCard:
     picotome: str
     narrowest_tilt_max_deg: float | None = None
     start: str | None = None
+    note: str = ""
 
 
 def save_weights(path: Path, network: RepairNet, card: ModelCard) -> None:

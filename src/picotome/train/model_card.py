@@ -17,7 +17,7 @@ from picotome.configs.specimens import SpecimenConfig
 from picotome.train.checkpoint import ModelCard
 
 _STAGES = ("raw", "unet")
-_COLUMNS = ("recall", "precision", "rmsd_pm", "surface_rmsd_pm")
+_COLUMNS = ("recall", "precision", "rmsd_pm", "surface_rmsd_pm", "core_rmsd_pm")
 
 _LIMITS = """\
 - It learned compact f.c.c. particles in vacuum. Supports, amorphous specimens and other lattices are outside
@@ -149,6 +149,8 @@ def _ranges(recipe: Recipe, acquisition: AcquisitionConfig) -> list[tuple[str, s
         ("Debye-Waller B, Å² (linear engine)", linear.default_debye_waller_A2),
         ("saturation (linear engine)", linear.saturation),
     ]
+    if linear.lens_A2[1] > 0.0:
+        drawn.append(("atoms as lenses, Å² (linear engine)", linear.lens_A2))
     if recipe.training_set.tilt_max_deg is not None:
         drawn.insert(0, ("largest tilt, ±°", recipe.training_set.tilt_max_deg))
     counted = "no noise" if dose is None else f"{_plain(dose)} (log-uniform)"
@@ -163,12 +165,14 @@ def _training(card: ModelCard, recipe: Recipe) -> str:
     if knobs.peak_weight:
         loss += f", voxels at atoms weighted up to {1 + knobs.peak_weight:g} times, at faint atoms most"
     start = f"Started from the weights of the recipe `{card.start}`. " if card.start else ""
+    course = card.note or (
+        f"{n_steps:,} steps in {knobs.n_epochs} epochs. The epoch that is best at the atoms of the "
+        f"validation particles is kept: {card.epoch} (counted from 0)."
+    )
     return (
         f"{start}Channels {', '.join(map(str, recipe.network.channels))}; patches of "
-        f"{knobs.patch_voxels}³ voxels, {knobs.batch_size} in a step, {n_steps:,} steps in "
-        f"{knobs.n_epochs} epochs; Adam with one cycle up to {knobs.learning_rate:g}; {loss}; "
-        f"arithmetic {card.precision}. The epoch that is best at the atoms of the validation particles is "
-        f"kept: {card.epoch} (counted from 0).\n"
+        f"{knobs.patch_voxels}³ voxels, {knobs.batch_size} in a step; Adam with one cycle up to "
+        f"{knobs.learning_rate:g}; {loss}; arithmetic {card.precision}. {course}\n"
     )
 
 
@@ -187,8 +191,9 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         "Specimens that it has never seen, imaged by PRISM; `raw` is the tomogram before, `unet` after the "
         "repair:\n",
-        "| specimen | dose, e/Å² | imperfection | stage | recall | precision | RMSD, pm | surface RMSD, pm |",
-        "|---|---|---|---|---|---|---|---|",
+        "| specimen | dose, e/Å² | imperfection | stage | recall | precision | RMSD, pm | "
+        "surface RMSD, pm | core RMSD, pm |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in shown:
         where = f"| {row['specimen']} | {row['dose_e_per_A2']:g} | {row['imperfection']} | {row['stage']} |"

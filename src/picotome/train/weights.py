@@ -6,12 +6,12 @@ from importlib import resources
 from pathlib import Path
 
 BEST_NAME = "best.safetensors"
-SHIPPED_NAME = "quickstart.safetensors"
+SHIPPED_NAME = "general.safetensors"
 LARGEST_SHIPPED_BYTES = 8_000_000
 
 
 def shipped_weights() -> Path | None:
-    """Return the weights that come with picotome (recipe ``quickstart``, docs/model-card.md), if they do."""
+    """Return the weights that come with picotome (recipe ``general``, docs/model-card.md), if they do."""
     path = Path(str(resources.files("picotome.train") / "shipped" / SHIPPED_NAME))
     return path if path.is_file() else None
 
