@@ -142,10 +142,10 @@ def test_workers_share_a_simulation(tmp_path):
         "smoke",
         [
             *[s for s in _SETTINGS if "abtem" not in s],
-            "acquisition={tilt_min_deg: -20, tilt_max_deg: 20, n_tilts: 2}",
+            "acquisition={tilt_min_deg: -14, tilt_max_deg: 14, n_tilts: 2}",
             "training_set.n_train=3",
             "training_set.n_prism=3",
-            "training_set.simulation={n_series: 3, tilt_min_deg: -20, tilt_max_deg: 20, tilt_step_deg: 40}",
+            "training_set.simulation={n_series: 3, tilt_min_deg: -14, tilt_max_deg: 14, tilt_step_deg: 28}",
         ],
     )
     entries = generate(recipe, tmp_path, splits=("train",), n_workers=2)
