@@ -213,6 +213,7 @@ def test_an_x86_without_bf16_convolutions_is_not_tried(monkeypatch):
     assert precision.choose_precision(NetworkConfig(), 48) == precision.FULL
 
 
+@pytest.mark.slow
 def test_training_lowers_the_error(tiny_recipe, tiny_dataset, tmp_path):
     training = tiny_recipe.training.model_copy(update={"n_epochs": 15, "learning_rate": 3e-3})
     history = train(
