@@ -104,7 +104,7 @@ def generate(
         wanted = [(split, index) for split in splits for index in range(n_particles(recipe, split))]
         if part is not None:
             wanted = wanted[part[0] - 1 :: part[1]]
-        if part is None:
+        else:
             remove_partial(folder)
         entries, waiting = _look(recipe, folder, wanted, known, lock, track)
         if part is None:

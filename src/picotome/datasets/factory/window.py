@@ -95,10 +95,7 @@ def is_fatal(error: BaseException) -> bool:
     import errno
 
     codes = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-    # HDF5 says it in words.
-    return isinstance(error, OSError) and (
-        error.errno in codes or any(f"errno = {code}," in str(error) for code in codes)
-    )
+    return isinstance(error, OSError) and error.errno in codes
 
 
 def lost_reason(error: BaseException) -> str:

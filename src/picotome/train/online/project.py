@@ -15,10 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from picotome.recon.projector import make_projector
-
-# Rays and voxels whose sums are below this part of the largest one are outside of the field of view.
-_NEXT_TO_NOTHING = 1e-3
+from picotome.recon.projector import inverse_sums, make_projector
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +81,7 @@ def sparse_projector(
 
 
 def _inverse(sums: Tensor) -> Tensor:
-    smallest = _NEXT_TO_NOTHING * sums.max()
-    return torch.where(sums > smallest, 1.0 / sums.clamp(min=smallest), torch.zeros_like(sums))
+    return torch.from_numpy(inverse_sums(sums.cpu().numpy())).to(sums.device)
 
 
 def project(volume: Tensor, projector: SparseProjector) -> Tensor:
