@@ -28,9 +28,33 @@ def test_set_reaches_any_depth():
     assert (recipe.optics.abtem.scan_step_A, recipe.seed) == (0.1, 3)
 
 
+def test_set_reaches_into_lists():
+    settings = [
+        "specimens=[{kind: wulff, modifiers: [{kind: vacancies, fraction: 0.1}]}, {kind: blob}]",
+        "specimens.0.modifiers.0.fraction=0.2",
+        "specimens.1.diameter_A=[13, 14]",
+        "specimens.1.diameter_A.0=12.5",
+    ]
+    wulff, blob = load_recipe("quickstart", settings).specimens
+    assert wulff.modifiers[0].fraction == (0.2, 0.2)
+    assert blob.diameter_A == (12.5, 14.0)
+
+
+def test_set_changes_one_place_of_what_a_recipe_says_once():
+    recipe = load_recipe("quickstart", ["specimens.0.element=Au", "specimens.0.diameter_A=14"])
+    assert (recipe.specimens[0].element, recipe.training_set.specimens[0].element) == ("Au", "Pt")
+    assert recipe.training_set.specimens[0].diameter_A == (16.0, 20.0)
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
+        ("specimens.2.diameter_A=12", ["specimens.2", "'2'", "list of 2", "0 to 1"]),
+        ("specimens.first.diameter_A=12", ["'first'", "list of 2", "0 to 1"]),
+        ("specimens.-1.diameter_A=12", ["'-1'", "list of 2", "0 to 1"]),
+        ("specimens.0.modifiers.0.fraction=1", ["lists no modifiers", "whole list"]),
+        ("specimens.0.diameter_A.2=1", ["'2'", "list of 2"]),
+        ("specimens.0.kind.0=w", ["'kind'", "not a section"]),
         ("acquisition.dose=100", ["acquisition.dose", "unknown key"]),
         ("volume.n_voxels=many", ["volume.n_voxels", "'many'"]),
         ("optics.detector_outer_mrad=300", ["detector_outer_mrad", "300", "sampling_A"]),

@@ -164,6 +164,8 @@ def test_workers_share_a_simulation(tmp_path):
         ("training_set.simulation={tilt_min_deg: 80}", "not above tilt_min_deg"),
         ("training_set.simulation={n_series: 1}", "n_series"),
         ("training_set.n_prism=0", "nothing would be shared"),
+        ("substrate={material: carbon}", "simulation and substrate are both set.*leave one"),
+        ("acquisition.scheme=dual_axis", "scheme is dual_axis; allowed with it is single_axis"),
     ],
 )
 def test_simulations_that_would_not_do_are_refused(setting, message):

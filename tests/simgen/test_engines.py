@@ -409,3 +409,16 @@ def test_importing_the_engines_does_not_import_abtem():
         "import sys, picotome.simgen.acquisition; sys.exit('abtem' in sys.modules or 'dask' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_rings_of_a_wide_detector_add_up():
+    """Beyond what the default grid of the wave engines allows, too: the user's grid is what counts."""
+    fine = OpticsConfig(detector_outer_mrad=150.0, abtem=AbtemConfig(sampling_A=0.043))
+    inner, outer = fine.detector_inner_mrad, fine.detector_outer_mrad
+    split = [
+        fine.model_copy(update={"detector_inner_mrad": low, "detector_outer_mrad": high})
+        for low, high in ((inner, 95.0), (95.0, outer))
+    ]
+    whole, *rings = (cross_section_A2("Pt", optics=optics) for optics in (fine, *split))
+    assert whole == pytest.approx(sum(rings), rel=2e-3)
+    image("linear", atoms([0.0, 0.0, 0.0]), tilt_deg=[0.0], optics=fine)

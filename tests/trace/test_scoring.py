@@ -223,3 +223,23 @@ def test_only_atoms_that_can_be_seen_are_scored(core_shell):
     assert scored_atoms(truth, config=CONFIG) is truth
     with pytest.raises(ValueError, match=r"scoring\.elements is O.*Pd, Pt"):
         scored_atoms(truth, config=ScoringConfig(elements=("O",)))
+
+
+def test_a_file_is_scored_for_some_elements(tmp_path):
+    from ase import Atoms
+    from ase.io import write
+
+    from picotome.datasets.stages import score_file
+
+    rng = np.random.default_rng(0)
+    truth = Atoms("BaTiO3" * 4, rng.permutation(27)[:20, None] * 3.0 + rng.normal(0, 0.1, (20, 3)))
+    write(tmp_path / "truth.xyz", truth)
+    write(tmp_path / "found.xyz", truth[[a.symbol != "O" for a in truth]])
+    paths = tmp_path / "found.xyz", tmp_path / "truth.xyz"
+    assert score_file(*paths, radius_A=0.75, out=None).recall == 0.4
+    seen = score_file(*paths, radius_A=0.75, elements=("Ba", "Ti"), out=None)
+    assert seen.recall == seen.precision == 1.0
+    with pytest.raises(ValueError, match=r"--elements; found 'Xx'"):
+        score_file(*paths, radius_A=0.75, elements=("Xx",), out=None)
+    with pytest.raises(ValueError, match="elements is Pt, but the specimen is made of O, Ti, Ba"):
+        score_file(*paths, radius_A=0.75, elements=("Pt",), out=None)

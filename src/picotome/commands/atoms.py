@@ -90,6 +90,12 @@ def score(
     ],
     truth: Annotated[Path, typer.Argument(help="True atoms: a file of picotome, or any that ASE reads.")],
     radius_A: Annotated[float, typer.Option("--radius-A", help="Largest distance of a match, Å.")] = 0.75,
+    elements: Annotated[
+        str,
+        typer.Option(
+            help="Of the true atoms, where others cannot be seen (O beside Ba), for example Ba,Ti; default: all."
+        ),
+    ] = "",
     out: Annotated[Path | None, typer.Option(help="JSON file for all numbers.")] = None,
 ) -> None:
     """Hold found atoms against the true ones, one to one; errors in pm after the mean shift is removed.
@@ -99,7 +105,7 @@ def score(
     from picotome.datasets.stages import score_file
     from picotome.report.tables import score_lines
 
-    result = score_file(trace, truth, radius_A=radius_A, out=out)
+    result = score_file(trace, truth, radius_A=radius_A, elements=split_list(elements), out=out)
     typer.echo(score_lines(result))
     if out is not None:
         typer.echo(f"numbers: {out}")

@@ -19,7 +19,9 @@ OutFile = Annotated[Path, typer.Option("--out", help="HDF5 file to write.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", help="Change one knob: key=value, for example optics.convergence_mrad=25. Repeatable."
+        "--set",
+        help="Change one knob: key=value, for example optics.convergence_mrad=25 or specimens.0.n_atoms=300. "
+        "Repeatable.",
     ),
 ]
 WorkersOption = Annotated[

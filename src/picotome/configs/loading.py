@@ -27,7 +27,8 @@ def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
     name_or_path
         Name of a preset (`preset_names`) or path of a YAML file.
     overrides
-        ``key.key=value`` strings; the value is YAML.
+        ``key.key=value`` strings; the value is YAML, and the entries of a list are numbered from 0:
+        ``specimens.0.n_atoms=300``.
 
     Raises
     ------
@@ -54,6 +55,8 @@ def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
         raise ValueError(
             f"{name_or_path} holds {type(data).__name__}; a recipe is a mapping of keys to values"
         )
+    # What YAML repeats by an alias is one object: a change of one place must not reach the other.
+    data = _unshared(data)
     for override in overrides:
         _apply(data, override)
     return parse_recipe(data, name_or_path)
@@ -79,18 +82,46 @@ def _parse_yaml(text: str, source: str) -> Any:
         raise ValueError(f"{source} is not plain YAML: {error}") from error
 
 
+def _unshared(value: Any) -> Any:
+    """Copy nested dicts and lists, each time that they occur."""
+    if isinstance(value, dict):
+        return {key: _unshared(item) for key, item in value.items()}
+    return [_unshared(item) for item in value] if isinstance(value, list) else value
+
+
 def _apply(data: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise ValueError(f"--set takes key=value; found {override!r}, for example optics.convergence_mrad=25")
     *parents, last = key.split(".")
-    node = data
-    for parent in parents:
-        child = node.setdefault(parent, {})
-        if not isinstance(child, dict):
+    node: dict[str, Any] | list[Any] = data
+    for number, parent in enumerate(parents):
+        if isinstance(node, list):
+            child = node[_entry(node, parent, override)]
+        else:
+            child = node.get(parent)
+            if child is None:
+                if (*parents, last)[number + 1].isdigit():
+                    raise ValueError(f"--set {override}: the recipe lists no {parent}; give the whole list")
+                child = node[parent] = {}
+        if not isinstance(child, dict | list):
             raise ValueError(f"--set {override}: {parent!r} is not a section; give the whole value instead")
         node = child
-    node[last] = _parse_yaml(value, f"--set {override}")
+    found = _parse_yaml(value, f"--set {override}")
+    if isinstance(node, list):
+        node[_entry(node, last, override)] = found
+    else:
+        node[last] = found
+
+
+def _entry(entries: list[Any], key: str, override: str) -> int:
+    """Index of an entry of a list that a key of --set names."""
+    if not key.isdigit() or int(key) >= len(entries):
+        raise ValueError(
+            f"--set {override}: {key!r} is no entry of a list of {len(entries)}; "
+            + (f"allowed is 0 to {len(entries) - 1}" if entries else "give the whole list")
+        )
+    return int(key)
 
 
 def _explain(error: ValidationError) -> str:

@@ -223,11 +223,11 @@ def build_particle(recipe: Recipe, split: Split, index: int) -> Specimen:
     ValueError, FileNotFoundError
         See `picotome.simgen.particles.build_specimen`.
     """
-    config, _, _ = particle_plan(recipe, split, index)
+    config, _, acquisition = particle_plan(recipe, split, index)
     shared = particle_simulation(recipe, split, index)
     number = shared.index if shared is not None else _FIRST_STREAM[split] + index
     rng = stream(recipe.seed, number, "build")
-    return build_specimen(config, volume=recipe.volume, rng=rng)
+    return build_specimen(config, volume=recipe.volume, rng=rng, scheme=acquisition.scheme)
 
 
 def elements_of(specimen: Specimen) -> tuple[str, ...]:

@@ -139,7 +139,10 @@ def simulate(
 ) -> tuple[Specimen, TiltSeries]:
     """Build and image one specimen; `progress` is called with (images done, images in all)."""
     specimen = build_specimen(
-        recipe.specimen, volume=recipe.volume, rng=stream(recipe.seed, recipe.index, "build")
+        recipe.specimen,
+        volume=recipe.volume,
+        rng=stream(recipe.seed, recipe.index, "build"),
+        scheme=recipe.acquisition.scheme,
     )
     series = simulate_series(
         specimen,

@@ -31,7 +31,7 @@ from picotome.rng import stream
 from picotome.simgen.acquisition import simulate_series
 from picotome.simgen.particles import build_specimen, read_structure
 from picotome.trace.numbers import score_numbers
-from picotome.trace.scoring import score_trace
+from picotome.trace.scoring import score_trace, scored_atoms
 from picotome.trace.tracing import trace_tomogram
 
 if TYPE_CHECKING:
@@ -44,7 +44,12 @@ _VERSIONED = ("picotome", "abtem", "ase", "h5py", "numpy", "scipy")
 def simulate_file(recipe: Recipe, *, out: Path, track: Track = silent) -> TiltSeries:
     """Image the recipe's first specimen and write specimen and series."""
     check_out(out)
-    specimen = build_specimen(recipe.specimens[0], volume=recipe.volume, rng=stream(recipe.seed, 0, "build"))
+    specimen = build_specimen(
+        recipe.specimens[0],
+        volume=recipe.volume,
+        rng=stream(recipe.seed, 0, "build"),
+        scheme=recipe.acquisition.scheme,
+    )
 
     def progress(done: int, total: int) -> None:
         track(f"{recipe.engine} images", done, total)
@@ -208,14 +213,23 @@ def refine_file(
     return refined
 
 
-def score_file(trace_path: Path, truth_path: Path, *, radius_A: float, out: Path | None) -> Score:
-    """Score found atoms of one file against true atoms of another."""
+def score_file(
+    trace_path: Path,
+    truth_path: Path,
+    *,
+    radius_A: float,
+    elements: Sequence[str] = (),
+    out: Path | None,
+) -> Score:
+    """Score found atoms of one file against true atoms of another: those of `elements`, or all."""
     try:
-        config = ScoringConfig(radius_A=radius_A)
+        config = ScoringConfig(radius_A=radius_A, elements=tuple(elements) or None)
     except ValidationError as error:
-        raise ValueError(f"--radius-A is {radius_A:g}; {error.errors()[0]['msg']}") from error
+        wrong = error.errors()[0]
+        option = f"--radius-A is {radius_A:g}" if wrong["loc"][0] == "radius_A" else "--elements"
+        raise ValueError(f"{option}; {wrong['msg'].removeprefix('Value error, ')}") from error
     trace = _read_trace(trace_path)
-    score = score_trace(trace, _read_specimen(truth_path), config=config)
+    score = score_trace(trace, scored_atoms(_read_specimen(truth_path), config=config), config=config)
     if out is not None:
         write_text(out, json.dumps(score_numbers(score), indent=1, allow_nan=False))
     return score

@@ -72,7 +72,8 @@ def atom_image(
             "source_size_A": 0.0,
             "focal_spread_A": 0.0,
             "linear": LinearConfig(),
-            "abtem": AbtemConfig(),
+            # The grid, because it is what the outer angle of the detector is checked against.
+            "abtem": AbtemConfig(sampling_A=optics.abtem.sampling_A),
         }
     )
     key = seen.model_dump_json()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from picotome.configs.imaging import AcquisitionConfig, OpticsConfig, SchemeName
 from picotome.rng import stream
 from picotome.simgen.drawing import draw_from
 
-_AZIMUTHS_DEG: dict[SchemeName, tuple[float, ...]] = {"single_axis": (0.0,), "dual_axis": (0.0, 90.0)}
+AZIMUTHS_DEG: Mapping[SchemeName, tuple[float, ...]] = {"single_axis": (0.0,), "dual_axis": (0.0, 90.0)}
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def nominal_tilts_deg(acquisition: AcquisitionConfig, rng: np.random.Generator) 
         planned_deg = np.array(acquisition.tilts_deg, dtype=np.float64)
     else:
         planned_deg = np.linspace(acquisition.tilt_min_deg, acquisition.tilt_max_deg, acquisition.n_tilts)
-    planned_deg = np.tile(planned_deg, len(_AZIMUTHS_DEG[acquisition.scheme]))
+    planned_deg = np.tile(planned_deg, len(AZIMUTHS_DEG[acquisition.scheme]))
     jitter_deg = draw_from(acquisition.tilt_jitter_rms_deg, rng=rng)
     if jitter_deg > 0.0:
         planned_deg = planned_deg + rng.normal(size=len(planned_deg)) * jitter_deg
@@ -97,7 +98,7 @@ def nominal_tilts_deg(acquisition: AcquisitionConfig, rng: np.random.Generator) 
 
 def azimuths_deg(acquisition: AcquisitionConfig, n_images: int) -> NDArray[Any] | None:
     """(n,) azimuth of each image; None where the specimen is never turned."""
-    visited = _AZIMUTHS_DEG[acquisition.scheme]
+    visited = AZIMUTHS_DEG[acquisition.scheme]
     return np.repeat(visited, n_images // len(visited)) if any(visited) else None
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from picotome.configs.imaging import VolumeConfig
+from picotome.configs.imaging import SchemeName, VolumeConfig
 from picotome.configs.specimens import FileSpecimen, SpecimenConfig
-from picotome.geometry import half_extent_A
+from picotome.geometry import azimuth_rotation, half_extent_A
 from picotome.records import Specimen
 from picotome.simgen.alloy import build_alloy
 from picotome.simgen.amorphous import build_amorphous
@@ -22,6 +22,7 @@ from picotome.simgen.clusters import build_decahedron, build_icosahedron
 from picotome.simgen.core_shell import build_core_shell
 from picotome.simgen.drawing import settle
 from picotome.simgen.dumbbell import build_dumbbell
+from picotome.simgen.exposures import AZIMUTHS_DEG
 from picotome.simgen.layered import build_layered
 from picotome.simgen.modifiers import IN_BOX_AXES, IN_OWN_AXES, apply_modifiers
 from picotome.simgen.perovskite import build_perovskite
@@ -44,12 +45,23 @@ class Builder(Protocol):
         ...
 
 
-def build_specimen(config: SpecimenConfig, *, volume: VolumeConfig, rng: np.random.Generator) -> Specimen:
+def build_specimen(
+    config: SpecimenConfig,
+    *,
+    volume: VolumeConfig,
+    rng: np.random.Generator,
+    scheme: SchemeName = "single_axis",
+) -> Specimen:
     """Build, orient and place a specimen.
 
     The middle of its bounding box comes to the origin; a made particle is then shifted by up to half a voxel
     along each axis, so that atoms fall anywhere between voxels. A made particle whose drawn shape does not
     fit the box is drawn again, up to 20 times; a structure file is not.
+
+    Parameters
+    ----------
+    scheme
+        About which axes it will be tilted: it must stay in the box at any tilt about each.
 
     Returns
     -------
@@ -67,7 +79,7 @@ def build_specimen(config: SpecimenConfig, *, volume: VolumeConfig, rng: np.rand
     n_draws = 1 if isinstance(config, FileSpecimen) else _MAX_DRAWS
     for _ in range(n_draws):
         specimen = _place(config, volume=volume, rng=rng)
-        excess = _excess(specimen, volume=volume)
+        excess = _excess(specimen, volume=volume, scheme=scheme)
         if excess is None:
             return specimen
     raise ValueError(excess)
@@ -134,11 +146,19 @@ def _check_apart(positions_A: NDArray[Any], description: str) -> None:
         )
 
 
-def _excess(specimen: Specimen, *, volume: VolumeConfig) -> str | None:
+def _reach_A(positions_A: NDArray[Any]) -> float:
+    """How far from the middle of an image atoms come at any tilt about y, along x or y."""
+    x, y, z = positions_A.T
+    # Somewhere in a full turn an atom stands at its distance from the tilt axis.
+    return max(float(np.hypot(x, z).max()), float(np.abs(y).max()))
+
+
+def _excess(specimen: Specimen, *, volume: VolumeConfig, scheme: SchemeName) -> str | None:
     """Say what is wrong where atoms come too close to the edge of the box at some tilt."""
-    x, y, z = specimen.positions_A.T
-    # Somewhere in a full turn an atom stands at its distance from the tilt axis y.
-    reach = max(float(np.hypot(x, z).max()), float(np.abs(y).max())) + MARGIN_A
+    reach = MARGIN_A + max(
+        _reach_A(specimen.positions_A @ azimuth_rotation(azimuth_deg).T)
+        for azimuth_deg in AZIMUTHS_DEG[scheme]
+    )
     half = half_extent_A(volume.n_voxels, volume.voxel_size_A)
     if reach <= half:
         return None
