@@ -449,9 +449,8 @@ def test_a_crop_that_cannot_be_is_refused(tmp_path: Path, changes: dict[str, obj
 def test_a_particle_stays_in_the_box_about_every_axis_that_it_is_tilted_about(tmp_path: Path) -> None:
     """Turned by 90° about the beam, what lay along the tilt axis leaves the box at high tilts."""
     path = tmp_path / "rod.xyz"
-    write(
-        path, Atoms("Pt5", [[0, 8.0 * s, 7.0 * t] for s, t in [(0, 0), (1, 1), (1, -1), (-1, 1), (-1, -1)]])
-    )
+    ends = [(0, 0), (1, 1), (1, -1), (-1, 1), (-1, -1)]
+    write(path, Atoms("Pt5", [[0.0, 8.0 * y, 7.0 * z] for y, z in ends]))
     rod, volume = FileSpecimen(kind="file", path=str(path)), VolumeConfig(n_voxels=48, voxel_size_A=0.4)
     rng = np.random.default_rng(0)
     assert len(build_specimen(rod, volume=volume, rng=rng).positions_A) == 5

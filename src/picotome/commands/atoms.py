@@ -93,7 +93,7 @@ def score(
     elements: Annotated[
         str,
         typer.Option(
-            help="Of the true atoms, where others cannot be seen (O beside Ba), for example Ba,Ti; default: all."
+            help="Score only these, where others cannot be seen (O beside Ba), such as Ba,Ti; default: all."
         ),
     ] = "",
     out: Annotated[Path | None, typer.Option(help="JSON file for all numbers.")] = None,
