@@ -18,7 +18,8 @@ from picotome.datasets.factory.refusal import refuse_another_recipe
 from picotome.datasets.generate import DATA_SECTIONS, generate
 from picotome.datasets.identity import versions
 from picotome.datasets.manifest import Entry
-from picotome.datasets.pairs import SPLITS, particle_plan, traced_elements
+from picotome.datasets.pairs import traced_elements
+from picotome.datasets.plan import SPLITS, particle_plan
 from picotome.datasets.safe_write import write_text
 from picotome.datasets.store import read_pair, read_provenance, write_records
 from picotome.progress import Track, silent

@@ -15,7 +15,8 @@ from picotome.benchmark.page import benchmark_page, terminal_table
 from picotome.benchmark.plan import Plan
 from picotome.benchmark.run import run_benchmark
 from picotome.cli import app
-from picotome.datasets.series import read_series, simulate_missing
+from picotome.datasets.factory.simulating import simulate_missing
+from picotome.datasets.series import read_series
 from picotome.report.benchmark import draw_benchmark
 
 # The columns that the table is published with.

@@ -16,7 +16,7 @@ from picotome.configs.loading import recipe_to_yaml
 from picotome.configs.workers import LocalWorkers
 from picotome.datasets.generate import generate
 from picotome.datasets.manifest import read_manifest
-from picotome.datasets.pairs import pair_path
+from picotome.datasets.naming import pair_path
 from picotome.datasets.schema_check import schema_problems
 
 HERE = Path(__file__).parent

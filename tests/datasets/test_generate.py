@@ -9,7 +9,9 @@ import pytest
 from picotome.configs import load_recipe
 from picotome.datasets.generate import generate
 from picotome.datasets.manifest import read_manifest
-from picotome.datasets.pairs import SPLITS, make_pair, pair_identity, pair_path, particle_plan
+from picotome.datasets.naming import pair_identity, pair_path
+from picotome.datasets.pairs import make_pair
+from picotome.datasets.plan import SPLITS, particle_plan
 from picotome.datasets.store import read_pair, read_provenance
 
 

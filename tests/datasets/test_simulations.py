@@ -8,7 +8,9 @@ import pytest
 from picotome.configs import load_recipe
 from picotome.datasets import pairs, simulations
 from picotome.datasets.generate import generate
-from picotome.datasets.pairs import make_pair, pair_identity, pair_path, particle_plan, particle_simulation
+from picotome.datasets.naming import pair_identity, pair_path
+from picotome.datasets.pairs import make_pair
+from picotome.datasets.plan import particle_plan, particle_simulation
 from picotome.datasets.series import series_path
 from picotome.datasets.store import read_pair
 from picotome.simgen import acquisition

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from picotome.configs import load_recipe
-from picotome.datasets.pairs import make_pair, pair_identity
+from picotome.datasets.naming import pair_identity
+from picotome.datasets.pairs import make_pair
 from picotome.datasets.schema_check import schema_problems
 from picotome.datasets.store import read_pair, write_pair
 from picotome.recon.background import find_background

@@ -12,7 +12,7 @@ from picotome.datasets.factory import verify as verify_module
 from picotome.datasets.factory.lock import hold_folder
 from picotome.datasets.factory.verify import discard, verify
 from picotome.datasets.manifest import read_manifest, write_manifest
-from picotome.datasets.pairs import pair_path
+from picotome.datasets.naming import pair_path
 from picotome.datasets.store import _checksum
 
 

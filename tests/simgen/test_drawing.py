@@ -8,7 +8,7 @@ from picotome.configs.fields import Spread
 from picotome.configs.imaging import AcquisitionConfig, OpticsConfig, VolumeConfig
 from picotome.configs.schema import Recipe
 from picotome.configs.specimens import WulffSpecimen
-from picotome.datasets.pairs import particle_plan
+from picotome.datasets.plan import particle_plan
 from picotome.records import Specimen
 from picotome.simgen.acquisition import simulate_series
 from picotome.simgen.drawing import draw_from, settle

@@ -6,7 +6,8 @@ from pydantic import ValidationError
 
 from picotome.configs.imaging import AcquisitionConfig, OpticsConfig, VolumeConfig
 from picotome.configs.schema import Recipe
-from picotome.datasets.pairs import pair_path, write_particle
+from picotome.datasets.naming import pair_path
+from picotome.datasets.pairs import write_particle
 from picotome.datasets.schema_check import schema_problems
 from picotome.datasets.store import read_pair
 from picotome.geometry import axis_A

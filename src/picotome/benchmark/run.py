@@ -12,9 +12,10 @@ import picotome
 from picotome.benchmark.judge import Row, failed_rows, judge_group
 from picotome.benchmark.page import benchmark_page
 from picotome.benchmark.plan import RECONSTRUCTION, SCORING, TRACING, Plan, Scene
+from picotome.datasets.factory.simulating import simulate_missing
 from picotome.datasets.identity import versions
 from picotome.datasets.safe_write import write_text
-from picotome.datasets.series import read_series, series_identity, simulate_missing
+from picotome.datasets.series import read_series, series_identity
 from picotome.progress import Track, silent
 
 JSON_NAME, PAGE_NAME, PICTURE_NAME = "benchmark.json", "benchmark.md", "benchmark.png"

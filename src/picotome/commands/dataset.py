@@ -47,7 +47,7 @@ def generate(
     Example: picotome generate quickstart --out data --set training_set.n_train=1000 --workers 8
     """
     from picotome.datasets.generate import generate as generate_all
-    from picotome.datasets.pairs import SPLITS
+    from picotome.datasets.plan import SPLITS
     from picotome.progress import terminal_progress
     from picotome.report.dataset_card import CARD_NAME, write_dataset_card
 

@@ -47,7 +47,7 @@ def verify(
     from picotome.datasets.factory.verify import discard
     from picotome.datasets.factory.verify import verify as verify_all
     from picotome.datasets.generate import generate
-    from picotome.datasets.pairs import SPLITS
+    from picotome.datasets.plan import SPLITS
     from picotome.progress import terminal_progress
 
     with terminal_progress() as track:

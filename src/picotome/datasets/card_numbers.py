@@ -13,7 +13,7 @@ import numpy as np
 
 from picotome.configs.schema import Recipe
 from picotome.datasets.manifest import Entry, read_manifest
-from picotome.datasets.pairs import SPLITS, Split, particle_plan
+from picotome.datasets.plan import SPLITS, Split, particle_plan
 from picotome.datasets.store import open_checked, read_provenance
 
 # Files that are opened; a dataset of 10,000 should have its card in seconds.

@@ -31,14 +31,8 @@ from picotome.datasets.manifest import (
     read_manifest,
     write_manifest,
 )
-from picotome.datasets.pairs import (
-    Split,
-    engines_of,
-    identities_of,
-    n_particles,
-    n_series_of,
-    particle_plan,
-)
+from picotome.datasets.naming import identities_of
+from picotome.datasets.plan import Split, engines_of, n_particles, n_series_of, particle_plan
 from picotome.datasets.safe_write import remove_partial, write_text
 from picotome.progress import Track, silent
 from picotome.simgen.ignored import warn_of_ignored_knobs

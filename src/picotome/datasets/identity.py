@@ -13,6 +13,8 @@ from picotome.configs.fields import Section
 
 # Raised by every change after which the same recipe gives other numbers.
 RESULTS_VERSION = 1
+JUDGES = ("picotome", "abtem", "ase", "numpy", "scipy")
+"""Packages whose version changes the numbers of a file."""
 
 
 def knobs(section: Section, *, unread: set[str] | None = None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from picotome.datasets.pairs import SPLITS, Split
+from picotome.datasets.plan import SPLITS, Split
 from picotome.datasets.safe_write import safe_write
 
 MANIFEST_NAME = "manifest.json"
@@ -39,7 +39,7 @@ class Entry:
     seconds
         Time that its worker needed; 0 for one that was found finished.
     identity
-        Hash of what determines the particle; see `picotome.datasets.pairs.pair_identity`.
+        Hash of what determines the particle; see `picotome.datasets.naming.pair_identity`.
     size, mtime_ns
         Bytes of the file, and its time of change (ns, by the clock of the file system): while both are as
         listed, the file need not be opened to know that it is the same.

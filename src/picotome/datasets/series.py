@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from picotome.configs.imaging import AcquisitionConfig, EngineName, OpticsConfig, VolumeConfig
 from picotome.configs.specimens import SpecimenConfig, source_file
-from picotome.datasets.identity import identity, knobs, versions
-from picotome.datasets.store import is_intact, read_records, write_records
-from picotome.progress import Track, silent
+from picotome.datasets.identity import JUDGES, identity, knobs, versions
+from picotome.datasets.store import pick, read_records, write_records
 from picotome.records import Specimen, TiltSeries
 from picotome.rng import stream
 from picotome.simgen.acquisition import simulate_series
 from picotome.simgen.particles import build_specimen
 
-# Libraries whose version changes the numbers of a series.
-_JUDGES = ("picotome", "abtem", "ase", "numpy", "scipy")
 _NAME_DIGITS = 16
 
 
@@ -58,7 +54,7 @@ def series_identity(recipe: SeriesRecipe) -> str:
         "volume": knobs(recipe.volume),
         "optics": knobs(recipe.optics, unread=unread),
         "acquisition": knobs(recipe.acquisition),
-        "versions": versions(_JUDGES),
+        "versions": versions(JUDGES),
     }
     source = source_file(recipe.specimen)
     if source is not None:
@@ -76,62 +72,9 @@ def series_path(recipe: SeriesRecipe, folder: Path) -> Path:
 
 def read_series(recipe: SeriesRecipe, folder: Path) -> tuple[Specimen, TiltSeries]:
     """Read a simulated series and its specimen."""
-    # Here, because the stages stand on pairs, and pairs on stored series.
-    from picotome.datasets.stages import pick
-
     path = series_path(recipe, folder)
     records = read_records(path)
     return pick(records, Specimen, path), pick(records, TiltSeries, path)
-
-
-def simulate_missing(
-    recipes: Sequence[SeriesRecipe], folder: Path, *, n_workers: int | None = None, track: Track = silent
-) -> dict[str, str]:
-    """Simulate every series that is not in the folder, over the processes of a local cluster.
-
-    Parameters
-    ----------
-    n_workers
-        Processes; default: one for each core.
-    track
-        Called as images and series are finished.
-
-    Returns
-    -------
-    dict
-        What went wrong, by the name of the series; the others are not stopped by it.
-    """
-    failed: dict[str, str] = {}
-    waiting = [r for r in recipes if not is_intact(series_path(r, folder), identity=series_identity(r))]
-    track("series", len(recipes) - len(waiting), len(recipes))
-    if not waiting:
-        return failed
-    folder.mkdir(parents=True, exist_ok=True)
-    # Here, because pairs are drawn from stored series, and what fans pairs out stands on them.
-    from picotome.datasets.factory.executors import connect_workers
-    from picotome.datasets.factory.making import TILT_TOPIC
-
-    with connect_workers(n_workers, None, n_tasks=len(waiting)) as client:
-        from distributed import as_completed
-
-        def show_tilts(event: tuple[float, tuple[str, int, int]]) -> None:
-            track(*event[1])
-
-        client.subscribe_topic(TILT_TOPIC, show_tilts)
-        futures = {
-            client.submit(_work, recipe, str(folder.resolve()), pure=False, retries=1): recipe
-            for recipe in waiting
-        }
-        done = len(recipes) - len(waiting)
-        for number, future in enumerate(as_completed(futures, loop=client.loop), start=done + 1):
-            error = (
-                future.result() if future.status == "finished" else f"its worker died: {future.exception()}"
-            )
-            if error:
-                failed[futures[future].name] = error
-            track("series", number, len(recipes))
-        client.unsubscribe_topic(TILT_TOPIC)
-    return failed
 
 
 def simulate(
@@ -172,19 +115,8 @@ def write_series(
         "optics": recipe.optics.model_dump(mode="json"),
         "acquisition": recipe.acquisition.model_dump(mode="json"),
         "specimen": recipe.specimen.model_dump(mode="json"),
-        "versions": versions(_JUDGES),
+        "versions": versions(JUDGES),
     }
     write_records(
         series_path(recipe, folder), {"specimen": specimen, "series": series}, provenance=provenance
     )
-
-
-def _work(recipe: SeriesRecipe, folder: str) -> str:
-    """Simulate one series in a worker; the one place where its failure is caught."""
-    from picotome.datasets.factory.making import log_tilt
-
-    try:
-        write_series(recipe, Path(folder), progress=partial(log_tilt, f"{recipe.engine} {recipe.name}"))
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return ""

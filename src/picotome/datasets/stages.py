@@ -23,10 +23,10 @@ from picotome.datasets.foreign import import_series
 from picotome.datasets.identity import versions
 from picotome.datasets.pairs import substrate_of
 from picotome.datasets.safe_write import safe_write, write_text
-from picotome.datasets.store import Record, read_records, write_records
+from picotome.datasets.store import Record, pick, read_records, specimen_of, write_records
 from picotome.progress import Track, silent
 from picotome.recon.solvers import reconstruct
-from picotome.records import Score, Specimen, Substrate, TiltSeries, Tomogram, Trace
+from picotome.records import Score, Specimen, TiltSeries, Tomogram, Trace
 from picotome.rng import stream
 from picotome.simgen.acquisition import simulate_series
 from picotome.simgen.particles import build_specimen, read_structure
@@ -249,22 +249,6 @@ def write_stage(out: Path, records: dict[str, Record], *, provenance: dict[str, 
 def _write_xyz(out: Path, trace: Trace) -> None:
     with safe_write(out) as temporary:
         write_xyz(temporary, trace)
-
-
-def pick(records: dict[str, Record], kind: type[Any], file: Path, names: Sequence[str] = ()) -> Any:
-    """Return the record of a kind, by the first of `names` that is there."""
-    matching = {name: record for name, record in records.items() if isinstance(record, kind)}
-    for name in names or tuple(matching):
-        if name in matching:
-            return matching[name]
-    found = ", ".join(f"{name} ({type(record).__name__})" for name, record in records.items()) or "nothing"
-    wanted = f"{kind.__name__} named {' or '.join(names)}" if names else kind.__name__
-    raise ValueError(f"{file} holds no {wanted}; found {found}")
-
-
-def specimen_of(records: dict[str, Record]) -> dict[str, Record]:
-    """Return the true atoms of a file, if it has them, and what they lie on."""
-    return {name: record for name, record in records.items() if isinstance(record, Specimen | Substrate)}
 
 
 def _read_trace(path: Path) -> Trace:

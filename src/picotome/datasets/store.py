@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import h5py
 import numpy as np
 
 from picotome.datasets.nexus import ENTRY, describe
+from picotome.datasets.precision import FACTOR, Precision, in_float32, rounded
 from picotome.datasets.safe_write import write_bytes
 from picotome.recon.normalise import tomogram_scale
 from picotome.records import ImageFit, Pair, Specimen, Substrate, TiltSeries, Tomogram, Trace
@@ -30,16 +31,11 @@ FORMAT_VERSION = 2
 IDENTITY_FORMAT = 1
 """Oldest version whose files hold the same numbers: a finished file of it is not made anew."""
 
-Precision = Literal["float32", "float16"]
 Record = Specimen | Substrate | TiltSeries | Tomogram | Trace | ImageFit
 _CLASSES: dict[str, type[Record]] = {
     c.__name__: c for c in (Specimen, Substrate, TiltSeries, Tomogram, Trace, ImageFit)
 }
 _CHUNK_VOXELS = 32
-# Brightest voxels of a float16 volume lie below this, half of the largest float16.
-_FLOAT16_RANGE = 2.0**15
-FACTOR = "volume_scaling_factor"
-"""Dataset beside a volume of float16, by NeXus: what its values are multiplied by."""
 
 
 def write_records(
@@ -110,6 +106,22 @@ def read_records(path: Path) -> dict[str, Record]:
         return {name: read_group(group) for name, group in file.items() if name != ENTRY}
 
 
+def pick(records: dict[str, Record], kind: type[Any], file: Path, names: Sequence[str] = ()) -> Any:
+    """Return the record of a kind, by the first of `names` that is there."""
+    matching = {name: record for name, record in records.items() if isinstance(record, kind)}
+    for name in names or tuple(matching):
+        if name in matching:
+            return matching[name]
+    found = ", ".join(f"{name} ({type(record).__name__})" for name, record in records.items()) or "nothing"
+    wanted = f"{kind.__name__} named {' or '.join(names)}" if names else kind.__name__
+    raise ValueError(f"{file} holds no {wanted}; found {found}")
+
+
+def specimen_of(records: dict[str, Record]) -> dict[str, Record]:
+    """Return the true atoms of a file, if it has them, and what they lie on."""
+    return {name: record for name, record in records.items() if isinstance(record, Specimen | Substrate)}
+
+
 def read_pair(path: Path) -> Pair:
     """Read one particle of a dataset.
 
@@ -175,31 +187,13 @@ def _check_format(file: Any, path: Path) -> None:
         )
 
 
-def read_box(group: Any, box: tuple[slice, ...]) -> np.ndarray[Any, Any]:
-    """Read a part of a tomogram's volume from its open group: float32, whatever it is stored in."""
-    return _in_float32(group["volume"][box], group)
-
-
-def _in_float32(stored: np.ndarray[Any, Any], group: Any) -> np.ndarray[Any, Any]:
-    if stored.dtype != np.float16:
-        return stored
-    return stored.astype(np.float32) * np.float32(group[FACTOR][()])
-
-
-def _rounded(volume: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], float]:
-    """Round a volume to float16 times a power of two, which costs no digit and no voxel its range."""
-    largest = float(np.abs(volume).max(initial=0.0))
-    factor = 2.0 ** np.ceil(np.log2(largest / _FLOAT16_RANGE)) if largest > 0.0 else 1.0
-    return (volume / np.float32(factor)).astype(np.float16), float(factor)
-
-
 def _write_record(group: Any, record: Record, precision: Precision) -> None:
     group.attrs["record"] = type(record).__name__
     if isinstance(record, Tomogram) and precision == "float16":
-        stored, factor = _rounded(record.volume)
+        stored, factor = rounded(record.volume)
         group.create_dataset(FACTOR, data=np.float32(factor), track_times=False)
         _write_fields(group, replace(record, volume=stored))
-        record = replace(record, volume=_in_float32(stored, group))
+        record = replace(record, volume=in_float32(stored, group))
     else:
         _write_fields(group, record)
     if isinstance(record, Tomogram) and record.kind == "degraded":
@@ -251,7 +245,7 @@ def read_group(group: Any) -> Record:
             is_array = isinstance(node, h5py.Dataset)
             values[item.name] = node[()] if is_array else {key: node[key][()] for key in node}
             if item.name == "volume":
-                values[item.name] = _in_float32(values[item.name], group)
+                values[item.name] = in_float32(values[item.name], group)
         elif item.name in group.attrs:
             value = group.attrs[item.name]
             values[item.name] = value.item() if isinstance(value, np.generic) else value

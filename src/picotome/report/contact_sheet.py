@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from picotome.datasets.pairs import Split, build_particle, particle_plan
+from picotome.datasets.pairs import build_particle
+from picotome.datasets.plan import Split, particle_plan
 from picotome.progress import Track, silent
 from picotome.records import Specimen
 from picotome.report.balls import MARGIN_A, by_element, draw_balls, frame, oblique, rgb_of

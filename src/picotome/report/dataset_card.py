@@ -12,7 +12,7 @@ from picotome import __version__
 from picotome.configs.schema import Recipe
 from picotome.datasets.card_numbers import DatasetNumbers, dataset_numbers
 from picotome.datasets.manifest import read_manifest
-from picotome.datasets.pairs import SPLITS
+from picotome.datasets.plan import SPLITS
 from picotome.datasets.safe_write import write_text
 from picotome.datasets.store import read_pair
 from picotome.report.canvas import BLUE, ORANGE, png

@@ -13,7 +13,8 @@ import numpy as np
 
 from picotome.configs.loading import load_recipe, preset_names, recipe_to_yaml
 from picotome.datasets.manifest import MANIFEST_NAME, read_manifest
-from picotome.datasets.pairs import SPLITS, Split, elements_of
+from picotome.datasets.pairs import elements_of
+from picotome.datasets.plan import SPLITS, Split
 from picotome.datasets.store import Record, read_provenance, read_records
 from picotome.progress import Track, silent
 from picotome.records import ImageFit, Specimen, TiltSeries, Tomogram, Trace

@@ -18,7 +18,7 @@ from torch import Tensor
 from picotome import __version__
 from picotome.configs.schema import Recipe
 from picotome.datasets.manifest import read_manifest
-from picotome.datasets.pairs import Split
+from picotome.datasets.plan import Split
 from picotome.datasets.safe_write import write_text
 from picotome.progress import Track, silent
 from picotome.rng import stream

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from picotome.datasets.store import open_checked, read_box
+from picotome.datasets.precision import read_box
+from picotome.datasets.store import open_checked
 from picotome.rng import stream
 
 # Well below the 1,024 that many systems allow a process.

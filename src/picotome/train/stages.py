@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from picotome.datasets.identity import versions
-from picotome.datasets.stages import check_out, pick, specimen_of, write_stage
-from picotome.datasets.store import read_records
+from picotome.datasets.stages import check_out, write_stage
+from picotome.datasets.store import pick, read_records, specimen_of
 from picotome.records import Tomogram
 from picotome.train.apply import repair
 

@@ -8,7 +8,7 @@ import torch
 from picotome.configs import load_recipe
 from picotome.configs.schema import NetworkConfig
 from picotome.datasets.manifest import read_manifest
-from picotome.datasets.pairs import n_particles
+from picotome.datasets.plan import n_particles
 from picotome.train.launch import launch
 from picotome.train.loop import train
 from picotome.train.online.feed import Groups, OnlineFeed

@@ -11,7 +11,8 @@ from pathlib import Path
 from picotome.configs.schema import Recipe
 from picotome.datasets.factory.window import is_fatal, lost_reason
 from picotome.datasets.manifest import Entry, Task
-from picotome.datasets.pairs import pair_identity, pair_path, write_particle
+from picotome.datasets.naming import pair_identity, pair_path
+from picotome.datasets.pairs import write_particle
 from picotome.datasets.store import is_intact, read_provenance
 
 TILT_TOPIC = "picotome-tilts"

@@ -9,7 +9,7 @@ from pathlib import Path
 from picotome.configs.loading import load_recipe
 from picotome.datasets.factory.lock import Owner, live_locks
 from picotome.datasets.manifest import Entry, read_lists
-from picotome.datasets.pairs import SPLITS, Split, n_particles
+from picotome.datasets.plan import SPLITS, Split, n_particles
 
 # Particles that a run finished last, which its rate is taken from.
 _LATEST = 200

@@ -13,7 +13,9 @@ from picotome.configs.loading import load_recipe, parse_recipe
 from picotome.configs.schema import Recipe
 from picotome.datasets.factory.lock import hold_folder, live_locks
 from picotome.datasets.manifest import Entry, Task, read_manifest
-from picotome.datasets.pairs import SPLITS, identities_of, n_particles, pair_path, write_particle
+from picotome.datasets.naming import identities_of, pair_path
+from picotome.datasets.pairs import write_particle
+from picotome.datasets.plan import SPLITS, n_particles
 from picotome.datasets.safe_write import partial_files
 from picotome.datasets.schema_check import schema_problems
 from picotome.datasets.store import is_intact, read_provenance

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from picotome.configs.schema import Recipe
-from picotome.datasets.pairs import build_particle, elements_of, particle_plan
+from picotome.datasets.pairs import build_particle, elements_of
+from picotome.datasets.plan import particle_plan
 from picotome.geometry import A_to_index, tilt_rotations
 from picotome.recon.alignment import common_move
 from picotome.records import Specimen, TiltSeries
