@@ -107,7 +107,7 @@ def test_show_knows_everything_a_run_makes(smoke_run, tmp_path):
     assert "summary of a run of 'smoke'" in picotome("show", out)
     assert "a dataset" in picotome("show", out / "dataset")
     assert "true atoms of Pt" in picotome(
-        "show", out / "dataset/held_out/000000.h5", "--out", tmp_path / "a.png"
+        "show", next(out.glob("dataset/held_out/particle_000000_*.h5")), "--out", tmp_path / "a.png"
     )
     assert len(list(tmp_path.glob("a_*.png"))) == 4
     assert "weights of a 3D U-Net" in picotome("show", out / "model/best.safetensors")
@@ -189,7 +189,7 @@ def test_help_is_quick():
 
 
 def test_bad_input_is_one_clear_error(particle, tiny_dataset, tmp_path):
-    good = tiny_dataset / "held_out" / "000000.h5"
+    good = next(tiny_dataset.glob("held_out/particle_000000_*.h5"))
     truncated, other, text, nan, empty = (
         tmp_path / name for name in ("truncated.h5", "other.h5", "text.h5", "nan.npz", "empty.h5")
     )

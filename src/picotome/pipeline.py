@@ -14,8 +14,8 @@ from picotome import __version__
 from picotome.configs.loading import recipe_to_yaml
 from picotome.configs.schema import Recipe
 from picotome.configs.workers import LocalWorkers, QueueWorkers
-from picotome.datasets.factory.refusal import refuse_another_recipe
-from picotome.datasets.generate import DATA_SECTIONS, generate
+from picotome.datasets.factory.refusal import DATA_SECTIONS, refuse_another_recipe
+from picotome.datasets.generate import generate
 from picotome.datasets.identity import versions
 from picotome.datasets.manifest import Entry
 from picotome.datasets.pairs import traced_elements
@@ -35,8 +35,8 @@ from picotome.train.loop import Trained, train
 from picotome.train.online.honoured import refuse_offline_recipe
 
 STAGES = ("raw", "unet", "refined")
-# The sections of a recipe that the contents of a run folder depend on; its held-out specimens may change.
-_SECTIONS = (*DATA_SECTIONS, "training_set", "network", "training", "tracing", "refinement", "scoring")
+# The sections of a recipe that the contents of a run folder depend on.
+_SECTIONS = (*DATA_SECTIONS, "network", "training", "tracing", "refinement", "scoring")
 # Particles whose figures go into the report; the numbers of all are in the summary.
 _N_DRAWN = 6
 _VERSIONED = (
@@ -123,7 +123,8 @@ def run(
     if recipe.training_set.online:
         refuse_offline_recipe(recipe)
     out.mkdir(parents=True, exist_ok=True)
-    refuse_another_recipe(out, recipe, sections=_SECTIONS)
+    # The network is of the particles that it learned from, and no others.
+    refuse_another_recipe(out, recipe, sections=_SECTIONS, may_grow={"n_held_out"})
     write_text(out / "recipe.yaml", recipe_to_yaml(recipe))
     timings_s = _earlier_timings(out)
 

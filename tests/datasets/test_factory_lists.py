@@ -22,7 +22,13 @@ from picotome.datasets.manifest import (
 
 
 def entry(index, *, split="train", status="done", **more):
-    return Entry(split=split, index=index, file=f"{split}/{index:06d}.h5", status=status, **more)
+    return Entry(
+        split=split,
+        index=index,
+        file=f"{split}/particle_{index:06d}_0123456789abcdef.h5",
+        status=status,
+        **more,
+    )
 
 
 @pytest.fixture

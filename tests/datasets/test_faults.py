@@ -11,12 +11,12 @@ from pathlib import Path
 
 import faulty
 import pytest
+from pair_files import pair_file
 
 from picotome.configs.loading import recipe_to_yaml
 from picotome.configs.workers import LocalWorkers
 from picotome.datasets.generate import generate
 from picotome.datasets.manifest import read_manifest
-from picotome.datasets.naming import pair_path
 from picotome.datasets.schema_check import schema_problems
 
 HERE = Path(__file__).parent
@@ -57,7 +57,7 @@ def is_as_undisturbed(folder, tiny_dataset):
     for entry in read_manifest(folder):
         assert entry.status == "done" and schema_problems(folder / entry.file, is_pair=True) == []
     left = {path.name for path in folder.rglob("*") if path.is_file()}
-    expected = {"recipe.yaml", "manifest.json", *(f"{index:06d}.h5" for index in range(3))}
+    expected = {"recipe.yaml", "manifest.json", *(path.name for path in tiny_dataset.glob("train/*.h5"))}
     assert left == expected, left - expected
 
 
@@ -138,7 +138,7 @@ def mounted(folder, *options):
 
 def test_a_disk_that_is_full(threads, tiny_recipe, tiny_dataset, tmp_path):
     disk, data = tmp_path / "disk", tmp_path / "disk" / "data"
-    room = int(1.6 * pair_path(tiny_dataset, "train", 0).stat().st_size)
+    room = int(1.6 * pair_file(tiny_dataset, "train", 0).stat().st_size)
     with mounted(disk, "-t", "tmpfs", "-o", f"size={room}", "tmpfs"):
         with pytest.raises(OSError, match="make space and run again"):
             generate(tiny_recipe, data, splits=("train",), scheduler_address=threads)

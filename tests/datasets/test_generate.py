@@ -1,15 +1,19 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import dying_worker
 import numpy as np
 import pytest
+from pair_files import pair_file
 
 from picotome.configs import load_recipe
+from picotome.datasets import identity as identity_module
+from picotome.datasets.factory.verify import verify
 from picotome.datasets.generate import generate
-from picotome.datasets.manifest import read_manifest
-from picotome.datasets.naming import pair_identity, pair_path
+from picotome.datasets.manifest import read_manifest, write_manifest
+from picotome.datasets.naming import pair_identity
 from picotome.datasets.pairs import make_pair
 from picotome.datasets.plan import SPLITS, particle_plan
 from picotome.datasets.store import read_pair, read_provenance
@@ -29,7 +33,7 @@ def test_any_number_of_workers_makes_the_same_bits(tiny_recipe, tiny_dataset, tm
 
 
 def test_a_worker_makes_what_the_function_makes(tiny_recipe, tiny_dataset):
-    made, stored = make_pair(tiny_recipe, "train", 1), read_pair(pair_path(tiny_dataset, "train", 1))
+    made, stored = make_pair(tiny_recipe, "train", 1), read_pair(pair_file(tiny_dataset, "train", 1))
     np.testing.assert_array_equal(made.degraded.volume, stored.degraded.volume)
     np.testing.assert_array_equal(made.ideal.volume, stored.ideal.volume)
     np.testing.assert_array_equal(made.series.images, stored.series.images)
@@ -47,7 +51,7 @@ def test_no_particle_is_in_two_splits(tiny_dataset):
 
 
 def test_files_say_where_they_come_from(tiny_recipe, tiny_dataset):
-    provenance = read_provenance(pair_path(tiny_dataset, "held_out", 1))
+    provenance = read_provenance(pair_file(tiny_dataset, "held_out", 1))
     assert provenance["recipe"] == tiny_recipe.model_dump(mode="json")
     assert (provenance["split"], provenance["index"], provenance["engine"]) == ("held_out", 1, "linear")
     assert set(provenance["versions"]) >= {"picotome", "abtem", "ase", "numpy"}
@@ -56,10 +60,10 @@ def test_files_say_where_they_come_from(tiny_recipe, tiny_dataset):
 def test_the_same_call_skips_what_is_intact_and_mends_what_is_not(tiny_recipe, tiny_dataset, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(tiny_dataset, folder)
-    damaged, missing = pair_path(folder, "train", 0), pair_path(folder, "train", 2)
+    damaged, missing = pair_file(folder, "train", 0), pair_file(folder, "train", 2)
     damaged.write_bytes(damaged.read_bytes()[:1000])
     missing.unlink()
-    kept = pair_path(folder, "train", 1)
+    kept = pair_file(folder, "train", 1)
     before = kept.stat().st_mtime_ns
     generate(tiny_recipe, folder, splits=SPLITS, n_workers=1)
     assert kept.stat().st_mtime_ns == before
@@ -145,13 +149,66 @@ def test_a_killed_worker_takes_at_most_its_own_particle(tiny_recipe, tiny_datase
     assert len(checksums(tmp_path / "data")) == 3
 
 
-def test_another_recipe_does_not_overwrite_a_dataset(tiny_recipe, tiny_dataset):
-    before = checksums(tiny_dataset)
-    volume = tiny_recipe.volume.model_copy(update={"n_voxels": 64})
-    for other, key in (({"seed": 8}, "seed"), ({"volume": volume}, r"volume\.n_voxels")):
-        with pytest.raises(ValueError, match=key):
-            generate(tiny_recipe.model_copy(update=other), tiny_dataset, splits=SPLITS, n_workers=1)
-    assert checksums(tiny_dataset) == before
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("seed=8", "seed: 7 -> 8"),
+        ("volume.n_voxels=64", r"volume\.n_voxels: \d+ -> 64"),
+        ("training_set.engine=multislice", r"training_set\.engine: linear -> multislice"),
+        ("training_set.n_prism=1", r"training_set\.n_prism: 0 -> 1"),
+        ("specimens.0.diameter_A=9.5", r"specimens\.0\.diameter_A: .* -> \[9\.5, 9\.5\]"),
+        ("training_set.n_train=2", r"training_set\.n_train: 3 -> 2"),
+        ("training_set.online=true", r"training_set\.online: False -> True"),
+    ],
+)
+def test_another_recipe_does_not_touch_a_dataset(tiny_settings, tiny_dataset, override, says):
+    before = contents(tiny_dataset)
+    with pytest.raises(ValueError, match=f"{says}\nuse another --out, such as .*dataset_2") as error:
+        generate(load_recipe("smoke", [*tiny_settings, override]), tiny_dataset, splits=SPLITS, n_workers=1)
+    # That key, and no other.
+    assert str(error.value).count("->") == 1
+    assert contents(tiny_dataset) == before
+
+
+def test_other_versions_of_the_libraries_do_not_touch_a_dataset(tiny_recipe, tiny_dataset, monkeypatch):
+    before, real = contents(tiny_dataset), identity_module._version
+    monkeypatch.setattr(identity_module, "_version", lambda name: "99" if name == "ase" else real(name))
+    with pytest.raises(ValueError, match=f"ase: {real('ase')} -> 99\n") as error:
+        generate(tiny_recipe, tiny_dataset, splits=SPLITS, n_workers=1)
+    assert str(error.value).count("->") == 1
+    assert contents(tiny_dataset) == before
+
+
+def test_more_particles_may_be_asked_for(tiny_settings, tiny_dataset, tmp_path):
+    folder = shutil.copytree(tiny_dataset, tmp_path / "copy")
+    # And knobs that no particle depends on may change.
+    more = load_recipe("smoke", [*tiny_settings, "training_set.n_validation=2", "training.n_epochs=9"])
+    generate(more, folder, splits=SPLITS, n_workers=1)
+    assert checksums(tiny_dataset).items() < checksums(folder).items()
+    assert len(checksums(folder)) == 7
+    assert load_recipe(str(folder / "recipe.yaml")) == more
+
+
+def test_a_dataset_whose_files_are_named_by_index_goes_on(tiny_recipe, tiny_dataset, tmp_path):
+    folder = shutil.copytree(tiny_dataset, tmp_path / "copy")
+    older = []
+    for entry in read_manifest(folder):
+        name = f"{entry.split}/{entry.index:06d}.h5"
+        (folder / entry.file).rename(folder / name)
+        older.append(replace(entry, file=name))
+    write_manifest(folder, older)
+    files = {path: path.stat().st_ino for path in folder.glob("*/*.h5")}
+    assert verify(folder, n_sampled=0) == []
+    assert set(generate(tiny_recipe, folder, splits=SPLITS, n_workers=1)) == set(older)
+    # The files speak for themselves where the list is lost.
+    (folder / "manifest.json").unlink()
+    generate(tiny_recipe, folder, splits=SPLITS, n_workers=1)
+    assert checksums(folder) == checksums(tiny_dataset)
+    assert {path: path.stat().st_ino for path in folder.glob("*/*.h5")} == files
 
 
 def test_a_damaged_manifest_is_rebuilt(tiny_recipe, tiny_dataset, tmp_path):

@@ -4,11 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from pair_files import pair_file
 
 from picotome.configs import load_recipe
 from picotome.datasets import pairs, simulations
 from picotome.datasets.generate import generate
-from picotome.datasets.naming import pair_identity, pair_path
+from picotome.datasets.naming import pair_identity
 from picotome.datasets.pairs import make_pair
 from picotome.datasets.plan import particle_plan, particle_simulation
 from picotome.datasets.series import series_path
@@ -49,7 +50,7 @@ def test_pairs_of_one_particle_cost_one_simulation(counted, tmp_path):
         pairs.write_particle(_RECIPE, tmp_path, "train", index)
     assert counted == [17]
     # A lost pair is made again from the stored simulation.
-    pair_path(tmp_path, "train", 1).unlink()
+    pair_file(tmp_path, "train", 1).unlink()
     pairs.write_particle(_RECIPE, tmp_path, "train", 1)
     assert counted == [17]
     # So is none that was damaged.
@@ -61,7 +62,7 @@ def test_pairs_of_one_particle_cost_one_simulation(counted, tmp_path):
 
 def test_a_pair_is_the_same_from_a_stored_simulation_and_from_nothing(counted, tmp_path):
     pairs.write_particle(_RECIPE, tmp_path, "train", 4)
-    stored, made = read_pair(pair_path(tmp_path, "train", 4)), make_pair(_RECIPE, "train", 4)
+    stored, made = read_pair(pair_file(tmp_path, "train", 4)), make_pair(_RECIPE, "train", 4)
     np.testing.assert_array_equal(stored.series.images, made.series.images)
     np.testing.assert_array_equal(stored.series.tilt_deg, made.series.tilt_deg)
     np.testing.assert_array_equal(stored.degraded.volume, made.degraded.volume)
@@ -153,7 +154,7 @@ def test_workers_share_a_simulation(tmp_path):
     entries = generate(recipe, tmp_path, splits=("train",), n_workers=2)
     assert [entry.error for entry in entries] == ["", "", ""]
     assert len(list((tmp_path / simulations.FOLDER).glob("*.h5"))) == 1
-    pair_path(tmp_path, "train", 2).unlink()
+    pair_file(tmp_path, "train", 2).unlink()
     (again,) = (pairs.write_particle(recipe, tmp_path, "train", 2) for _ in range(1))
     assert again[0] == entries[2].sha256
 

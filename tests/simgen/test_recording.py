@@ -6,7 +6,6 @@ from pydantic import ValidationError
 
 from picotome.configs.imaging import AcquisitionConfig, OpticsConfig, VolumeConfig
 from picotome.configs.schema import Recipe
-from picotome.datasets.naming import pair_path
 from picotome.datasets.pairs import write_particle
 from picotome.datasets.schema_check import schema_problems
 from picotome.datasets.store import read_pair
@@ -253,7 +252,7 @@ def test_all_errors_together_reach_the_file_and_the_tomogram(tmp_path):
         }
     )
     write_particle(recipe, tmp_path, "held_out", 0)
-    path = pair_path(tmp_path, "held_out", 0)
+    (path,) = tmp_path.glob("held_out/*.h5")
     assert schema_problems(path, n_voxels=48, is_pair=True) == []
     pair = read_pair(path)
     assert len(pair.series.images) == 8

@@ -18,7 +18,7 @@ def show(
 
     Of a recipe it draws nine of its particles, with size and composition.
 
-    Example: picotome show runs/quickstart/dataset/held_out/000000.h5
+    Example: picotome show runs/quickstart/dataset/held_out/particle_000000_*.h5
     """
     from picotome.progress import terminal_progress
     from picotome.report.show import show_path

@@ -20,7 +20,7 @@ from picotome.configs.workers import LocalWorkers, QueueWorkers
 from picotome.datasets.factory.executors import connect_workers
 from picotome.datasets.factory.lock import Lock, hold_folder, live_locks
 from picotome.datasets.factory.making import TILT_TOPIC, Order, found, lost, make_batch
-from picotome.datasets.factory.refusal import refuse_another_recipe
+from picotome.datasets.factory.refusal import refuse_another_maker, refuse_another_recipe
 from picotome.datasets.factory.window import is_fatal, spread
 from picotome.datasets.manifest import (
     Entry,
@@ -37,8 +37,6 @@ from picotome.datasets.safe_write import remove_partial, write_text
 from picotome.progress import Track, silent
 from picotome.simgen.ignored import warn_of_ignored_knobs
 
-# The sections of a recipe that its pairs depend on, beside the specimens themselves.
-DATA_SECTIONS = ("seed", "volume", "optics", "acquisition", "reconstruction", "ideal", "storage", "substrate")
 _TRACK_INTERVAL = 100
 
 
@@ -83,8 +81,8 @@ def generate(
     Raises
     ------
     ValueError
-        If the scheduler cannot be reached, or the folder holds a dataset of another recipe or a newer
-        picotome, or another run is at work on it.
+        If the scheduler cannot be reached, or the folder holds a dataset of another recipe, of other versions
+        of the libraries or of a newer picotome, or another run is at work on it.
     OSError
         If the folder cannot be written in, or its disk is full.
     """
@@ -92,18 +90,20 @@ def generate(
     name = f"{part[0]:05d}-of-{part[1]:05d}" if part is not None else ""
     with _held(folder, part, name=name) as lock:
         known = _known_entries(folder)
-        refuse_another_recipe(folder, recipe, sections=DATA_SECTIONS)
-        _write_recipe(folder, recipe)
+        refuse_another_recipe(folder, recipe)
         warn_of_ignored_knobs(engines_of(recipe, splits), recipe.optics)
         wanted = [(split, index) for split in splits for index in range(n_particles(recipe, split))]
         if part is not None:
             wanted = wanted[part[0] - 1 :: part[1]]
         else:
             remove_partial(folder)
+        if not known:
+            # What is asked for is to be seen while the files are looked through.
+            _write_recipe(folder, recipe)
         entries, waiting = _look(recipe, folder, wanted, known, lock, track)
+        _write_recipe(folder, recipe)
         if part is None:
-            # Entries of other splits stay; those of these are made anew: a particle may have failed, or
-            # belong to an earlier recipe.
+            # Entries of other splits stay; those of these are made anew: a particle may have failed.
             others = [entry for task, entry in known.items() if task[0] not in splits]
             write_manifest(folder, [*others, *entries.values()])
         with open_journal(folder, name=name) as journal:
@@ -158,10 +158,13 @@ def _look(
     waiting: list[Order] = []
     for done, task in enumerate(wanted, start=1):
         identity = identity_of(*task)
-        entry = found(folder, task, identity, known.get(task))
+        before = known.get(task)
+        entry = found(folder, task, identity, before)
         if entry is not None:
             entries[task] = entry
         else:
+            if before is not None:
+                refuse_another_maker(folder, before, recipe, identity=identity)
             waiting.append(Order(task, identity, name=_progress_name(recipe, task)))
         if done % _TRACK_INTERVAL == 0 or done == len(wanted):
             track("checking files", done, len(wanted))

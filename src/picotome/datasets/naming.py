@@ -14,14 +14,25 @@ from picotome.datasets.plan import Split, particle_plan, particle_simulation
 from picotome.datasets.series import series_identity
 from picotome.datasets.store import IDENTITY_FORMAT
 
+# Of the hash in a name: two of a million particles share one by a chance of 3e-8.
+_NAME_DIGITS = 16
 
-def pair_path(folder: Path, split: Split, index: int) -> Path:
-    """Where the file of a particle is in a dataset."""
-    return folder / split / f"{index:06d}.h5"
+
+def pair_path(folder: Path, split: Split, index: int, *, identity: str) -> Path:
+    """Where the file of a particle is in a dataset: another recipe's particle has another name."""
+    return folder / split / f"particle_{index:06d}_{identity[:_NAME_DIGITS]}.h5"
+
+
+def find_pair(folder: Path, split: Split, index: int, *, identity: str) -> Path | None:
+    """Find the file of a particle, also where an older picotome put it; None where there is none."""
+    path = pair_path(folder, split, index, identity=identity)
+    # Names once held the index alone.
+    older = folder / split / f"{index:06d}.h5"
+    return next((place for place in (path, older) if place.is_file()), None)
 
 
 def pair_identity(recipe: Recipe, split: Split, index: int) -> str:
-    """Hash of everything that determines a pair; a file with another identity is made anew."""
+    """Hash of everything that determines a pair."""
     return identities_of(recipe)(split, index)
 
 

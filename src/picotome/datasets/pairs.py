@@ -159,8 +159,9 @@ def write_particle(
     shared = particle_simulation(recipe, split, index)
     simulated = None if shared is None else stored_simulation(shared, folder, progress=progress)
     pair = make_pair(recipe, split, index, simulated=simulated, progress=progress)
+    identity = pair_identity(recipe, split, index)
     provenance: dict[str, Any] = {
-        "identity": pair_identity(recipe, split, index),
+        "identity": identity,
         "recipe": recipe.model_dump(mode="json"),
         "seed": recipe.seed,
         "split": split,
@@ -171,7 +172,6 @@ def write_particle(
     }
     if shared is not None:
         provenance["simulation"] = series_identity(shared)
-    checksum = write_pair(
-        pair_path(folder, split, index), pair, provenance=provenance, precision=recipe.storage.precision
-    )
+    path = pair_path(folder, split, index, identity=identity)
+    checksum = write_pair(path, pair, provenance=provenance, precision=recipe.storage.precision)
     return checksum, len(pair.specimen.positions_A)

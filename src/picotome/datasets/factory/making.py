@@ -11,7 +11,7 @@ from pathlib import Path
 from picotome.configs.schema import Recipe
 from picotome.datasets.factory.window import is_fatal, lost_reason
 from picotome.datasets.manifest import Entry, Task
-from picotome.datasets.naming import pair_identity, pair_path
+from picotome.datasets.naming import find_pair, pair_identity, pair_path
 from picotome.datasets.pairs import write_particle
 from picotome.datasets.store import is_intact, read_provenance
 
@@ -62,7 +62,8 @@ def make_one(recipe: Recipe, folder: Path, order: Order) -> Entry:
             raise
         return _failed(folder, order, f"{type(error).__name__}: {error}")
     seconds = round(time.monotonic() - begun, 3)
-    return _done(folder, order.task, order.identity, sha256=checksum, n_atoms=n_atoms, seconds=seconds)
+    path = pair_path(folder, *order.task, identity=order.identity)
+    return _done(folder, path, order.task, order.identity, sha256=checksum, n_atoms=n_atoms, seconds=seconds)
 
 
 def lost(folder: Path, order: Order, error: BaseException) -> Entry:
@@ -76,11 +77,10 @@ def found(folder: Path, task: Task, identity: str, known: Entry | None) -> Entry
     A file that is as the manifest says, by size and time of change, is not opened; the manifest may not list
     it yet if a run was killed, and then all of it is read.
     """
-    path = pair_path(folder, *task)
-    try:
-        status = path.stat()
-    except FileNotFoundError:
+    path = find_pair(folder, *task, identity=identity)
+    if path is None:
         return None
+    status = path.stat()
     is_listed = known is not None and known.status == "done" and known.identity == identity
     if (
         known is not None
@@ -93,6 +93,7 @@ def found(folder: Path, task: Task, identity: str, known: Entry | None) -> Entry
     provenance = read_provenance(path)
     entry = _done(
         folder,
+        path,
         task,
         identity,
         sha256=str(provenance["sha256"]),
@@ -111,12 +112,14 @@ def log_tilt(name: str, done: int, total: int) -> None:
     get_worker().log_event(TILT_TOPIC, (name, done, total))
 
 
-def _done(folder: Path, task: Task, identity: str, *, sha256: str, n_atoms: int, seconds: float) -> Entry:
-    status = pair_path(folder, *task).stat()
+def _done(
+    folder: Path, path: Path, task: Task, identity: str, *, sha256: str, n_atoms: int, seconds: float
+) -> Entry:
+    status = path.stat()
     return Entry(
         split=task[0],
         index=task[1],
-        file=str(pair_path(Path(), *task)),
+        file=path.relative_to(folder).as_posix(),
         status="done",
         sha256=sha256,
         n_atoms=n_atoms,
@@ -128,13 +131,14 @@ def _done(folder: Path, task: Task, identity: str, *, sha256: str, n_atoms: int,
 
 
 def _failed(folder: Path, order: Order, error: str) -> Entry:
-    """Entry of a failed particle; what an earlier recipe left in its place goes away."""
-    pair_path(folder, *order.task).unlink(missing_ok=True)
+    """Entry of a failed particle; a damaged file of it goes away."""
+    path = pair_path(folder, *order.task, identity=order.identity)
+    path.unlink(missing_ok=True)
     split, index = order.task
     return Entry(
         split=split,
         index=index,
-        file=str(pair_path(Path(), *order.task)),
+        file=path.relative_to(folder).as_posix(),
         status="failed",
         error=error,
         identity=order.identity,

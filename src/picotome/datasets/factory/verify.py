@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +13,7 @@ from picotome.configs.loading import load_recipe, parse_recipe
 from picotome.configs.schema import Recipe
 from picotome.datasets.factory.lock import hold_folder, live_locks
 from picotome.datasets.manifest import Entry, Task, read_manifest
-from picotome.datasets.naming import identities_of, pair_path
+from picotome.datasets.naming import find_pair, identities_of, pair_path
 from picotome.datasets.pairs import write_particle
 from picotome.datasets.plan import SPLITS, n_particles
 from picotome.datasets.safe_write import partial_files
@@ -33,10 +33,13 @@ class Problem:
         The particle; None where the problem is not one particle's.
     text
         What is wrong.
+    path
+        The particle's file, where there is one.
     """
 
     task: Task | None
     text: str
+    path: Path | None = None
 
     def __str__(self) -> str:
         """Name the particle and say what is wrong with it."""
@@ -81,8 +84,8 @@ def verify(folder: Path, *, n_sampled: int = 1, track: Track = silent) -> list[P
             track("verifying files", done, len(wanted))
         problems.extend(_strangers(folder, listed))
         bad = {problem.task for problem in problems}
-        good = [task for task in wanted if task not in bad]
-        problems.extend(_sample_problems(folder, good, seed=recipe.seed, n_sampled=n_sampled, track=track))
+        good = {task: folder / listed[task].file for task in wanted if task not in bad}
+        problems.extend(_sample_problems(good, seed=recipe.seed, n_sampled=n_sampled, track=track))
     return problems
 
 
@@ -91,11 +94,10 @@ def discard(folder: Path, problems: Sequence[Problem]) -> int:
 
     Files that the dataset does not list are left: they may be somebody's.
     """
-    paths = {pair_path(folder, *problem.task) for problem in problems if problem.task is not None}
-    there = [path for path in paths if path.is_file()]
-    for path in there:
+    paths = {problem.path for problem in problems if problem.path is not None and problem.path.is_file()}
+    for path in paths:
         path.unlink()
-    return len(there)
+    return len(paths)
 
 
 def _recipe(folder: Path) -> Recipe:
@@ -109,23 +111,25 @@ def _recipe(folder: Path) -> Recipe:
 def _file_problems(
     folder: Path, recipe: Recipe, task: Task, identity: str, entry: Entry | None
 ) -> Iterator[Problem]:
-    path = pair_path(folder, *task)
-    if not path.is_file():
+    # A file that is listed is looked at whatever its name is.
+    listed = folder / entry.file if entry is not None else None
+    path = listed if listed is not None and listed.is_file() else find_pair(folder, *task, identity=identity)
+    if path is None:
         told = f"; {entry.error}" if entry is not None and entry.error else ""
         yield Problem(task, f"its file is not there{told}")
         return
     problems = schema_problems(path, n_voxels=recipe.volume.n_voxels, is_pair=True)
     if problems:
-        yield Problem(task, "; ".join(problems))
+        yield Problem(task, "; ".join(problems), path)
         return
     provenance = read_provenance(path)
     found = str(provenance.get("identity"))
     if found != identity:
-        yield Problem(task, "was made from another recipe, or with other versions of the libraries")
+        yield Problem(task, "was made from another recipe, or with other versions of the libraries", path)
     elif not is_intact(path, identity=identity):
-        yield Problem(task, "was altered or damaged: its checksum does not match")
+        yield Problem(task, "was altered or damaged: its checksum does not match", path)
     elif entry is None or entry.status != "done" or entry.sha256 != provenance["sha256"]:
-        yield Problem(task, "the manifest does not list this file, or with another checksum")
+        yield Problem(task, "the manifest does not list this file, or with another checksum", path)
 
 
 def _strangers(folder: Path, listed: dict[Task, Entry]) -> Iterator[Problem]:
@@ -140,19 +144,20 @@ def _strangers(folder: Path, listed: dict[Task, Entry]) -> Iterator[Problem]:
 
 
 def _sample_problems(
-    folder: Path, tasks: Sequence[Task], *, seed: int, n_sampled: int, track: Track
+    files: Mapping[Task, Path], *, seed: int, n_sampled: int, track: Track
 ) -> Iterator[Problem]:
     """Simulate a few particles again and compare their checksums, which cover every number of a file."""
     rng = stream(seed, 0, "verify")
+    tasks = list(files)
     chosen = rng.choice(len(tasks), size=min(n_sampled, len(tasks)), replace=False) if tasks else np.array([])
     with TemporaryDirectory() as scratch:
         for done, number in enumerate(sorted(chosen.tolist()), start=1):
             task = tasks[number]
-            provenance = read_provenance(pair_path(folder, *task))
+            provenance = read_provenance(files[task])
             # Of the same identity; but the file also says how many particles were asked for when it was made.
-            asked = parse_recipe(provenance["recipe"], str(pair_path(folder, *task)))
+            asked = parse_recipe(provenance["recipe"], str(files[task]))
             checksum, _ = write_particle(asked, Path(scratch), *task)
-            pair_path(Path(scratch), *task).unlink()
+            pair_path(Path(scratch), *task, identity=provenance["identity"]).unlink()
             if checksum != provenance["sha256"]:
-                yield Problem(task, "simulated again, it has other bits")
+                yield Problem(task, "simulated again, it has other bits", files[task])
             track("simulating again", done, len(chosen))
