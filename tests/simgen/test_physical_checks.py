@@ -56,8 +56,8 @@ def test_counting_noise_has_the_statistics_of_abtems():
 def test_source_size_blurs_as_abtems_gaussian_filter():
     import abtem
 
-    from picotome.simgen.abtem_engines import resample_scan
     from picotome.simgen.cells import Axis, Cell
+    from picotome.simgen.resampling import resample_scan
 
     axis = Axis(window_A=9.6, n_window=48, interpolation=1, n_scan=24)
     cell = Cell(x=axis, y=axis, depth_A=2.0, n_slices=1, centre_A=np.array([-0.01, -0.01, 0.0]))

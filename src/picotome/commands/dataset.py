@@ -39,6 +39,10 @@ def generate(
         int | None,
         typer.Option("--array-script", min=1, help="Print a SLURM script of so many tasks, make nothing."),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print what it would take (time, memory, disk), make nothing."),
+    ] = False,
 ) -> None:
     """Make the dataset of a recipe: one HDF5 file per particle, and a manifest.
 
@@ -56,6 +60,21 @@ def generate(
     if array_script is not None:
         typer.echo(_array_script(recipe, out, set_ or [], n_parts=array_script, where=where))
         return
+    part = _part(slice_) if slice_ is not None else None
+    if dry_run:
+        from picotome.datasets.forecast.forecast import forecast, forecast_text
+
+        forecasted = forecast(
+            chosen,
+            out,
+            splits=SPLITS,
+            n_workers=workers,
+            scheduler_address=scheduler_address,
+            cluster=where,
+            part=part,
+        )
+        typer.echo(forecast_text(chosen.name, forecasted))
+        return
     with terminal_progress() as track:
         entries = generate_all(
             chosen,
@@ -64,7 +83,7 @@ def generate(
             n_workers=workers,
             scheduler_address=scheduler_address,
             cluster=where,
-            part=_part(slice_) if slice_ is not None else None,
+            part=part,
             track=track,
         )
     failed = [entry for entry in entries if entry.status == "failed"]

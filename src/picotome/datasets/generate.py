@@ -92,10 +92,8 @@ def generate(
         known = _known_entries(folder)
         refuse_another_recipe(folder, recipe)
         warn_of_ignored_knobs(engines_of(recipe, splits), recipe.optics)
-        wanted = [(split, index) for split in splits for index in range(n_particles(recipe, split))]
-        if part is not None:
-            wanted = wanted[part[0] - 1 :: part[1]]
-        else:
+        wanted = _wanted(recipe, splits, part)
+        if part is None:
             remove_partial(folder)
         if not known:
             # What is asked for is to be seen while the files are looked through.
@@ -121,6 +119,28 @@ def generate(
             remove_partial(folder)
             write_manifest(folder, [*others, *entries.values()])
     return [entries[task] for task in wanted]
+
+
+def missing_tasks(
+    recipe: Recipe, folder: Path, *, splits: Sequence[Split], part: tuple[int, int] | None = None
+) -> list[Task]:
+    """Name the particles that `generate` would make; nothing is written.
+
+    Raises
+    ------
+    ValueError
+        As `generate`, if the folder holds a dataset of another recipe or a newer picotome.
+    """
+    known = _known_entries(folder)
+    refuse_another_recipe(folder, recipe, sections=DATA_SECTIONS)
+    identity_of = identities_of(recipe)
+    wanted = _wanted(recipe, splits, part)
+    return [task for task in wanted if found(folder, task, identity_of(*task), known.get(task)) is None]
+
+
+def _wanted(recipe: Recipe, splits: Sequence[Split], part: tuple[int, int] | None) -> list[Task]:
+    wanted = [(split, index) for split in splits for index in range(n_particles(recipe, split))]
+    return wanted if part is None else wanted[part[0] - 1 :: part[1]]
 
 
 @contextmanager

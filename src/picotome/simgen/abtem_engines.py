@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from picotome.configs.imaging import OpticsConfig, VolumeConfig
-from picotome.geometry import axis_A
 from picotome.records import Specimen, Substrate
 from picotome.simgen.aberrations import abtem_aberrations, focal_nodes
-from picotome.simgen.cells import Axis, Cell, downsample_angle_mrad, plan_cells, with_depth
-from picotome.simgen.pose import check_defocus, pose_atoms, pose_substrate
+from picotome.simgen.cells import Cell, downsample_angle_mrad
+from picotome.simgen.resampling import resample_scan
+from picotome.simgen.wave_plan import plan_images
 
 if TYPE_CHECKING:
     import abtem
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from picotome.simgen.transmission import SliceTransmission
 
 # Plane waves propagated together: few enough to stay in the processor's cache.
-_WAVES_PER_BATCH = 16
+WAVES_PER_BATCH = 16
 # Edges of the squares of scan positions that are handled together: PRISM crops one window around them all,
 # multislice propagates them all.
-_PRISM_TILE = 10
-_MULTISLICE_TILE = 4
+PRISM_TILE = 10
+MULTISLICE_TILE = 4
 
 # The number is the depth of the focal plane below the top of the cell, in Å.
 Scan = Callable[[Cell, "SliceTransmission", OpticsConfig, float], NDArray[Any]]
@@ -120,40 +120,28 @@ def _image_series(
     substrate: Substrate | None,
     progress: Callable[[int, int], None] | None,
 ) -> NDArray[Any]:
-    posed_A = pose_atoms(specimen, rotations=rotations, shifts_A=shifts_A, volume=volume)
-    defocus_A = check_defocus(defocus_A, n_images=len(posed_A))
-    reach_A = posed_A if substrate is None else _field_of_view_A(len(posed_A), volume)
-    cells = plan_cells(reach_A, defocus_A=defocus_A, optics=optics, windowed=windowed)
-    images = np.zeros((len(posed_A), volume.n_voxels, volume.n_voxels), dtype=np.float32)
-    with _quiet_abtem():
-        for index, (cell, atoms_A) in enumerate(zip(cells, posed_A, strict=True)):
-            numbers = specimen.atomic_numbers
-            middle_A = 0.5 * float(atoms_A[:, 2].min() + atoms_A[:, 2].max())
-            if substrate is not None:
-                slab_A, of_slab = pose_substrate(
-                    substrate, rotation=rotations[index], shift_A=shifts_A[index], window_A=cell.window_A
-                )
-                atoms_A = np.concatenate([atoms_A, slab_A])
-                numbers = np.concatenate([numbers, substrate.atomic_numbers[of_slab]])
-                cell = with_depth(cell, atoms_A[:, 2], cut_z_A=middle_A, optics=optics)
-            focus_A = _depth_A(cell, middle_A) + float(defocus_A[index])
+    planned = plan_images(
+        specimen,
+        rotations=rotations,
+        shifts_A=shifts_A,
+        defocus_A=defocus_A,
+        windowed=windowed,
+        volume=volume,
+        optics=optics,
+        substrate=substrate,
+    )
+    images = np.zeros((len(rotations), volume.n_voxels, volume.n_voxels), dtype=np.float32)
+    with quiet_abtem():
+        for index, image in enumerate(planned):
+            cell = image.cell
+            focus_A = _depth_A(cell, image.middle_A) + float(defocus_A[index])
             scanned = _mean_over_phonons(
-                scan, cell, numbers, atoms_A, focus_A=focus_A, optics=optics, rng=rng
+                scan, cell, image.atomic_numbers, image.atoms_A, focus_A=focus_A, optics=optics, rng=rng
             )
             images[index] = resample_scan(scanned, cell, volume=volume, source_size_A=optics.source_size_A)
             if progress is not None:
-                progress(index + 1, len(posed_A))
+                progress(index + 1, len(images))
     return images
-
-
-def _field_of_view_A(n_images: int, volume: VolumeConfig) -> NDArray[Any]:
-    """(n, 2, 3) corners of what the images show; a slab fills it, and the vacuum around it, too."""
-    axis = axis_A(volume.n_voxels, volume.voxel_size_A)
-    half_A = 0.5 * volume.voxel_size_A
-    corners = np.array(
-        [[axis[0] - half_A, axis[0] - half_A, 0.0], [axis[-1] + half_A, axis[-1] + half_A, 0.0]]
-    )
-    return np.broadcast_to(corners, (n_images, 2, 3))
 
 
 def _mean_over_phonons(
@@ -168,12 +156,12 @@ def _mean_over_phonons(
 ) -> NDArray[Any]:
     n_configurations = optics.abtem.n_frozen_phonons
     if n_configurations == 0:
-        return scan(cell, _transmission(cell, atomic_numbers, atoms_A, optics), optics, focus_A)
+        return scan(cell, transmission_of(cell, atomic_numbers, atoms_A, optics), optics, focus_A)
     rms_A = _phonon_rms_A(atomic_numbers, optics)
     total = np.zeros((cell.x.n_scan, cell.y.n_scan))
     for _ in range(n_configurations):
         moved_A = atoms_A + rng.normal(scale=rms_A, size=atoms_A.shape)
-        total += scan(cell, _transmission(cell, atomic_numbers, moved_A, optics), optics, focus_A)
+        total += scan(cell, transmission_of(cell, atomic_numbers, moved_A, optics), optics, focus_A)
     mean: NDArray[Any] = total / n_configurations
     return mean
 
@@ -190,9 +178,10 @@ def _phonon_rms_A(atomic_numbers: NDArray[Any], optics: OpticsConfig) -> NDArray
     return np.array(rms_A)[:, None]
 
 
-def _transmission(
+def transmission_of(
     cell: Cell, atomic_numbers: NDArray[Any], atoms_A: NDArray[Any], optics: OpticsConfig
 ) -> SliceTransmission:
+    """Compute what the slices of a cell do to the wave."""
     from ase.data import chemical_symbols
 
     from picotome.simgen.transmission import build_transmission
@@ -219,33 +208,46 @@ def _depth_A(cell: Cell, z_A: float) -> float:
 def _scan_prism(
     cell: Cell, potential: SliceTransmission, optics: OpticsConfig, focus_A: float
 ) -> NDArray[Any]:
+    matrix = scattering_matrix(cell, potential, optics)
+    if cell.cut_depth_A is not None:
+        _propagate_back(matrix, cell.depth_A - cell.cut_depth_A)
+    scanned = np.zeros((cell.x.n_scan, cell.y.n_scan))
+    for node_A, weight in zip(*focal_nodes(optics), strict=True):
+        for rows, columns, grid in tiles(cell, PRISM_TILE):
+            scanned[rows, columns] += weight * reduce_tile(matrix, grid, optics, focus_A + float(node_A))
+    return scanned
+
+
+def scattering_matrix(cell: Cell, potential: SliceTransmission, optics: OpticsConfig) -> abtem.SMatrixArray:
+    """Propagate the plane waves of PRISM through a cell."""
     import abtem
 
-    matrix = abtem.SMatrix(
+    return abtem.SMatrix(
         semiangle_cutoff=optics.convergence_mrad,
         energy=optics.beam_energy_eV,
         potential=potential,
         interpolation=(cell.x.interpolation, cell.y.interpolation),
         # A number is allowed, though abTEM's annotation forgets it.
         downsample=downsample_angle_mrad(cell, optics),  # type: ignore[arg-type]
-    ).build(lazy=False, max_batch=_WAVES_PER_BATCH)
-    if cell.cut_depth_A is not None:
-        _propagate_back(matrix, cell.depth_A - cell.cut_depth_A)
-    detector = _detector(optics)
-    scanned = np.zeros((cell.x.n_scan, cell.y.n_scan))
-    for node_A, weight in zip(*focal_nodes(optics), strict=True):
-        ctf = abtem.CTF(
-            semiangle_cutoff=optics.convergence_mrad,
-            energy=optics.beam_energy_eV,
-            defocus=focus_A + float(node_A),
-            **abtem_aberrations(optics),
-        )
-        for rows, columns, grid in _tiles(cell, _PRISM_TILE):
-            measured = matrix.reduce(
-                scan=grid, detectors=detector, ctf=ctf, max_batch_reduction=_PRISM_TILE**2
-            )
-            scanned[rows, columns] += weight * _image_of(measured)
-    return scanned
+    ).build(lazy=False, max_batch=WAVES_PER_BATCH)
+
+
+def reduce_tile(
+    matrix: abtem.SMatrixArray, grid: abtem.GridScan, optics: OpticsConfig, defocus_A: float
+) -> NDArray[Any]:
+    """Intensity on the detector for the probes of one tile, (n_x, n_y), from PRISM's plane waves."""
+    import abtem
+
+    ctf = abtem.CTF(
+        semiangle_cutoff=optics.convergence_mrad,
+        energy=optics.beam_energy_eV,
+        defocus=defocus_A,
+        **abtem_aberrations(optics),
+    )
+    measured = matrix.reduce(
+        scan=grid, detectors=_detector(optics), ctf=ctf, max_batch_reduction=PRISM_TILE**2
+    )
+    return _image_of(measured)
 
 
 def _propagate_back(matrix: abtem.SMatrixArray, distance_A: float) -> None:
@@ -264,7 +266,8 @@ def _propagate_back(matrix: abtem.SMatrixArray, distance_A: float) -> None:
         waves[wave] = ifft2(fft2(waves[wave]) * propagator)
 
 
-def _tiles(cell: Cell, edge: int) -> Iterator[tuple[slice, slice, abtem.GridScan]]:
+def tiles(cell: Cell, edge: int) -> Iterator[tuple[slice, slice, abtem.GridScan]]:
+    """Cut the scan of a cell into squares of so many positions: rows, columns, and the scan itself."""
     import abtem
 
     step_x, step_y = cell.x.length_A / cell.x.n_scan, cell.y.length_A / cell.y.n_scan
@@ -283,22 +286,27 @@ def _tiles(cell: Cell, edge: int) -> Iterator[tuple[slice, slice, abtem.GridScan
 def _scan_multislice(
     cell: Cell, potential: SliceTransmission, optics: OpticsConfig, focus_A: float
 ) -> NDArray[Any]:
-    import abtem
-
-    detector = _detector(optics)
     scanned = np.zeros((cell.x.n_scan, cell.y.n_scan))
     for node_A, weight in zip(*focal_nodes(optics), strict=True):
-        probe = abtem.Probe(
-            semiangle_cutoff=optics.convergence_mrad,
-            energy=optics.beam_energy_eV,
-            defocus=focus_A + float(node_A),
-            **abtem_aberrations(optics),
-        )
-        probe.grid.match(potential)
-        for rows, columns, grid in _tiles(cell, _MULTISLICE_TILE):
-            measured = probe.scan(potential, scan=grid, detectors=detector, lazy=False)
-            scanned[rows, columns] += weight * _image_of(measured)
+        for rows, columns, grid in tiles(cell, MULTISLICE_TILE):
+            scanned[rows, columns] += weight * scan_tile(potential, grid, optics, focus_A + float(node_A))
     return scanned
+
+
+def scan_tile(
+    potential: SliceTransmission, grid: abtem.GridScan, optics: OpticsConfig, defocus_A: float
+) -> NDArray[Any]:
+    """Intensity on the detector for the probes of one tile, (n_x, n_y), each propagated on its own."""
+    import abtem
+
+    probe = abtem.Probe(
+        semiangle_cutoff=optics.convergence_mrad,
+        energy=optics.beam_energy_eV,
+        defocus=defocus_A,
+        **abtem_aberrations(optics),
+    )
+    probe.grid.match(potential)
+    return _image_of(probe.scan(potential, scan=grid, detectors=_detector(optics), lazy=False))
 
 
 def _image_of(measured: Any) -> NDArray[Any]:
@@ -312,45 +320,8 @@ def _detector(optics: OpticsConfig) -> abtem.AnnularDetector:
     return abtem.AnnularDetector(inner=optics.detector_inner_mrad, outer=optics.detector_outer_mrad)
 
 
-def resample_scan(
-    scanned: NDArray[Any], cell: Cell, *, volume: VolumeConfig, source_size_A: float
-) -> NDArray[Any]:
-    """Blur a periodic scan by the source, integrate it over pixels and read it at the pixels' centres.
-
-    Parameters
-    ----------
-    scanned
-        (n_scan_x, n_scan_y) intensity at the positions of the probe; sample (0, 0) is a corner of the cell.
-
-    Returns
-    -------
-    image
-        (n_voxels, n_voxels) float32, mean intensity over each pixel; zero outside the cell.
-    """
-    x = _resampling_matrix(cell.x, float(cell.centre_A[0]), volume=volume, source_size_A=source_size_A)
-    y = _resampling_matrix(cell.y, float(cell.centre_A[1]), volume=volume, source_size_A=source_size_A)
-    image: NDArray[Any] = np.clip(x @ scanned @ y.T, 0.0, None).astype(np.float32)
-    return image
-
-
-def _resampling_matrix(
-    axis: Axis, centre_A: float, *, volume: VolumeConfig, source_size_A: float
-) -> NDArray[Any]:
-    """(n_voxels, n_scan) real matrix from the samples along one side of the cell to the pixels."""
-    pixels_A = axis_A(volume.n_voxels, volume.voxel_size_A)
-    from_corner_A = pixels_A - centre_A + 0.5 * axis.length_A
-    frequency = np.fft.fftfreq(axis.n_scan, axis.length_A / axis.n_scan)
-    pixel = np.sinc(frequency * volume.voxel_size_A)
-    transfer = np.exp(-2.0 * (np.pi * source_size_A * frequency) ** 2) * pixel
-    samples_A = np.arange(axis.n_scan) * axis.length_A / axis.n_scan
-    phase = 2.0 * np.pi * frequency * (from_corner_A[:, None, None] - samples_A[None, :, None])
-    matrix: NDArray[Any] = (transfer * np.cos(phase)).sum(axis=-1) / axis.n_scan
-    matrix[(from_corner_A < 0.0) | (from_corner_A > axis.length_A)] = 0.0
-    return matrix
-
-
 @contextmanager
-def _quiet_abtem() -> Iterator[None]:
+def quiet_abtem() -> Iterator[None]:
     """Run abTEM in this thread, without bars, and so that the same input gives the same bits."""
     import abtem
     import dask

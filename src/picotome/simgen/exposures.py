@@ -96,6 +96,11 @@ def nominal_tilts_deg(acquisition: AcquisitionConfig, rng: np.random.Generator) 
     return planned_deg
 
 
+def n_exposures(acquisition: AcquisitionConfig) -> int:
+    """Count the images of a series, those included that are lost later."""
+    return acquisition.n_tilts * len(_AZIMUTHS_DEG[acquisition.scheme])
+
+
 def azimuths_deg(acquisition: AcquisitionConfig, n_images: int) -> NDArray[Any] | None:
     """(n,) azimuth of each image; None where the specimen is never turned."""
     visited = AZIMUTHS_DEG[acquisition.scheme]

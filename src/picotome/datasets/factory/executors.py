@@ -75,9 +75,9 @@ def _local_workers(config: LocalWorkers, *, n_tasks: int) -> Iterator[Any]:
     # fork would copy locks that a thread of ours holds, and HDF5's state.
     with (
         dask.config.set({"distributed.worker.multiprocessing-method": "spawn"}),
-        _environment(ONE_THREAD),
+        with_environment(ONE_THREAD),
         LocalCluster(
-            n_workers=min(config.workers or _n_cores(), n_tasks),
+            n_workers=min(config.workers or n_cores(), n_tasks),
             threads_per_worker=1,
             processes=True,
             memory_limit=config.memory or "auto",
@@ -145,12 +145,13 @@ def _times(memory: str, n: int) -> str:
     return f"{parse_bytes(memory) * n}B"
 
 
-def _n_cores() -> int:
+def n_cores() -> int:
+    """Count the processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
+def with_environment(values: dict[str, str]) -> Iterator[None]:
     """Set variables that spawned workers inherit."""
     before = {key: os.environ.get(key) for key in values}
     os.environ.update(values)
