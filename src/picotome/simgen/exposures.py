@@ -98,7 +98,7 @@ def nominal_tilts_deg(acquisition: AcquisitionConfig, rng: np.random.Generator) 
 
 def n_exposures(acquisition: AcquisitionConfig) -> int:
     """Count the images of a series, those included that are lost later."""
-    return acquisition.n_tilts * len(_AZIMUTHS_DEG[acquisition.scheme])
+    return acquisition.n_tilts * len(AZIMUTHS_DEG[acquisition.scheme])
 
 
 def azimuths_deg(acquisition: AcquisitionConfig, n_images: int) -> NDArray[Any] | None:

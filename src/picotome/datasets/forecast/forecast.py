@@ -13,7 +13,7 @@ from picotome.datasets.forecast.limits import Workers, existing_folder, find_wor
 from picotome.datasets.forecast.measure import Measured, Start, measure
 from picotome.datasets.forecast.work import Group, group_tasks
 from picotome.datasets.generate import missing_tasks
-from picotome.datasets.pairs import Split
+from picotome.datasets.plan import Split
 
 _GIB, _MIB = 2.0**30, 2.0**20
 _HOUR_S = 3600.0

@@ -18,7 +18,7 @@ from picotome.datasets.forecast.memory import pair_memory_bytes
 from picotome.datasets.forecast.particles import Built, build_particles, spread_out
 from picotome.datasets.forecast.work import Group, has_own_tilts, imaged_acquisition, pair_seconds
 from picotome.datasets.forecast.yardstick import count_work, measure_pair
-from picotome.datasets.pairs import particle_simulation
+from picotome.datasets.plan import particle_simulation, stream_number
 from picotome.geometry import tilt_rotations
 from picotome.rng import stream
 from picotome.simgen.drawing import settle
@@ -166,7 +166,7 @@ def _wave_images(recipe: Recipe, group: Group, built: Sequence[Built]) -> tuple[
     counted = spread_out(built, _MOST_COUNTED if recipe.substrate is None else 2)
     for each in counted:
         images = planned_images(recipe, group, each)
-        optics = settle(recipe.optics, rng=stream(recipe.seed, each.task[1], "optics laws"))
+        optics = settle(recipe.optics, rng=stream(recipe.seed, stream_number(*each.task), "optics laws"))
         works += count_wave_work(images, engine=group.engine, optics=optics)
         if cost is None:
             cost = measure_cost(images[0], works[0], optics=optics)
@@ -176,7 +176,7 @@ def _wave_images(recipe: Recipe, group: Group, built: Sequence[Built]) -> tuple[
 def planned_images(recipe: Recipe, group: Group, built: Built) -> list[WaveImage]:
     """Cells and atoms of a particle's images by a wave engine; of some of them, with a substrate."""
     acquisition = imaged_acquisition(recipe, built.task)
-    tilt_deg = nominal_tilts_deg(acquisition, stream(recipe.seed, built.task[1], "tilts"))
+    tilt_deg = nominal_tilts_deg(acquisition, stream(recipe.seed, stream_number(*built.task), "tilts"))
     azimuth_deg = azimuths_deg(acquisition, len(tilt_deg))
     kept = np.arange(len(tilt_deg))
     if built.substrate is not None:

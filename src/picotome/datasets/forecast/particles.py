@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from picotome.configs.schema import Recipe
 from picotome.datasets.forecast.work import Group, Task
-from picotome.datasets.pairs import build_particle, particle_plan, substrate_of
+from picotome.datasets.pairs import build_particle, substrate_of
+from picotome.datasets.plan import particle_plan, stream_number
 from picotome.records import Specimen, Substrate
 
 # No more than so many are built, nor for longer than this once each kind had its turn.
@@ -69,5 +70,7 @@ def spread_out(built: Sequence[Built], n: int) -> list[Built]:
 def _build(recipe: Recipe, task: Task) -> Built:
     begun = time.process_time()
     specimen = build_particle(recipe, *task)
-    substrate = substrate_of(recipe, specimen, acquisition=particle_plan(recipe, *task)[2], index=task[1])
+    substrate = substrate_of(
+        recipe, specimen, acquisition=particle_plan(recipe, *task)[2], index=stream_number(*task)
+    )
     return Built(task, specimen, substrate, time.process_time() - begun)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from picotome.configs.imaging import AcquisitionConfig, EngineName
 from picotome.configs.schema import Recipe
-from picotome.datasets.pairs import Split, n_series_of, particle_plan, particle_simulation
+from picotome.datasets.plan import Split, n_series_of, particle_plan, particle_simulation
 from picotome.simgen.exposures import n_exposures
 
 Task = tuple[Split, int]

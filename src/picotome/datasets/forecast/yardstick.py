@@ -21,7 +21,8 @@ from picotome.configs.imaging import AcquisitionConfig, EngineName, OpticsConfig
 from picotome.configs.schema import Recipe
 from picotome.datasets.forecast.particles import Built
 from picotome.datasets.forecast.work import PairCost, PairWork, count_pair, has_own_tilts
-from picotome.datasets.pairs import elements_of, particle_plan, particle_simulation, reconstruction_of
+from picotome.datasets.pairs import elements_of, reconstruction_of
+from picotome.datasets.plan import particle_plan, particle_simulation, stream_number
 from picotome.datasets.store import read_records, write_pair
 from picotome.geometry import tilt_rotations
 from picotome.recon.kernels import N_SLICES
@@ -119,7 +120,7 @@ def _steps(recipe: Recipe, built: Built, *, engine: EngineName, folder: Path) ->
             acquisition=acquisition,
             pixel_size_A=recipe.volume.voxel_size_A,
             seed=recipe.seed,
-            index=built.task[1],
+            index=stream_number(*built.task),
         )
     )
     degraded, solving_s = _solve(recipe, series)
@@ -156,7 +157,7 @@ def _steps(recipe: Recipe, built: Built, *, engine: EngineName, folder: Path) ->
 
 def _draw(recipe: Recipe, built: Built) -> tuple[AcquisitionConfig, OpticsConfig, Exposures, float]:
     """Settle how a series is recorded, as `picotome.simgen.acquisition.simulate_series` does."""
-    seed, index = recipe.seed, built.task[1]
+    seed, index = recipe.seed, stream_number(*built.task)
     acquisition = settle(particle_plan(recipe, *built.task)[2], rng=stream(seed, index, "acquisition laws"))
     optics = settle(recipe.optics, rng=stream(seed, index, "optics laws"))
     imperfection = draw_imperfection(acquisition, stream(seed, index, "imperfection"))
@@ -172,7 +173,7 @@ def _image(recipe: Recipe, built: Built, exposures: Exposures, optics: OpticsCon
         defocus_A=exposures.defocus_A,
         volume=recipe.volume,
         optics=optics,
-        rng=stream(recipe.seed, built.task[1], "engine"),
+        rng=stream(recipe.seed, stream_number(*built.task), "engine"),
         substrate=built.substrate,
     )
 
