@@ -6,7 +6,7 @@ from picotome.cli import app
 from picotome.configs import load_recipe
 from picotome.datasets.forecast.work import group_tasks
 from picotome.datasets.generate import missing_tasks
-from picotome.datasets.pairs import SPLITS
+from picotome.datasets.plan import SPLITS
 
 _DERIVED = (
     "optics.abtem={}",

@@ -132,7 +132,7 @@ def missing_tasks(
         As `generate`, if the folder holds a dataset of another recipe or a newer picotome.
     """
     known = _known_entries(folder)
-    refuse_another_recipe(folder, recipe, sections=DATA_SECTIONS)
+    refuse_another_recipe(folder, recipe)
     identity_of = identities_of(recipe)
     wanted = _wanted(recipe, splits, part)
     return [task for task in wanted if found(folder, task, identity_of(*task), known.get(task)) is None]

@@ -70,7 +70,6 @@ def spread_out(built: Sequence[Built], n: int) -> list[Built]:
 def _build(recipe: Recipe, task: Task) -> Built:
     begun = time.process_time()
     specimen = build_particle(recipe, *task)
-    substrate = substrate_of(
-        recipe, specimen, acquisition=particle_plan(recipe, *task)[2], index=stream_number(*task)
-    )
+    acquisition, number = particle_plan(recipe, *task)[2], stream_number(*task)
+    substrate = substrate_of(recipe, specimen, acquisition=acquisition, index=number)
     return Built(task, specimen, substrate, time.process_time() - begun)
