@@ -10,6 +10,11 @@ import h5py
 import numpy as np
 import pytest
 
+from picotome.configs.imaging import LinearConfig
+from picotome.configs.loading import load_recipe
+from picotome.simgen.brightness import cross_section_A2
+from picotome.simgen.calibration import with_linear
+
 COMMANDS = (
     "run",
     "generate",
@@ -22,6 +27,7 @@ COMMANDS = (
     "refine",
     "score",
     "benchmark",
+    "calibrate",
     "show",
 )
 
@@ -148,6 +154,32 @@ def test_generate_reports_the_particles_that_failed(tiny_settings, tmp_path):
     assert "failed: held_out 0:" in text
     assert "nowhere.xyz" in text
     assert "5 of 6 particles" in text
+
+
+def test_calibrate_mends_a_recipe(tmp_path):
+    kinds = '[{"kind": "wulff", "element": "Pt", "diameter_A": [8, 8]}]'
+    sets = [
+        f"specimens={kinds}",
+        f"training_set.specimens={kinds}",
+        "optics.source_size_A=0.3",
+        # A narrow detector allows a coarse grid; the recipe's Pt is half as bright again as it should be.
+        "optics.detector_outer_mrad=60",
+        "optics.abtem.sampling_A=0.1",
+        'optics.linear.brightness_A2={"Pt": 0.021}',
+    ]
+    out = tmp_path / "calibrated.yaml"
+    knobs = [word for setting in sets for word in ("--set", setting)]
+    text = picotome("calibrate", "smoke", "--out", out, "--images", 3, *knobs)
+    assert "held out" in text and str(out) in text
+    assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    optics = load_recipe(str(out)).optics
+    free_A2 = cross_section_A2("Pt", optics=with_linear(optics, LinearConfig()))
+    assert optics.linear.brightness_A2["Pt"] == pytest.approx(free_A2, rel=0.1)
+    head = out.read_text("utf-8")
+    after, before = (float(head.split(mark)[1].split("%")[0]) for mark in (") by\n#   ", "(before: "))
+    assert after < 12.0 < 25.0 < before
+    wrong = picotome_fails("calibrate", "smoke", "--out", tmp_path / "c.txt")
+    assert "allowed is a name that ends in .yaml" in wrong
 
 
 def test_show_draws_a_contact_sheet_of_a_recipe(tmp_path):

@@ -21,7 +21,7 @@ TRUE = LinearConfig(
     default_debye_waller_A2=(0.0, 0.0),
     brightness_A2={"Pt": 0.019, "Ni": 0.0052},
     extra_blur_A=(0.12, 0.12),
-    lens_A2=(0.04, 0.04),
+    lens_strength_A2=(0.04, 0.04),
     lens_width_A=0.2,
 )
 ALLOY = AlloySpecimen(kind="alloy", composition={"Pt": 0.5, "Ni": 0.5}, diameter_A=(12.0, 12.0))
@@ -44,8 +44,8 @@ def test_the_knobs_that_made_the_images_are_found(found):
     assert found.brightness_A2["Pt"] == pytest.approx(0.019, rel=0.01)
     assert found.brightness_A2["Ni"] == pytest.approx(0.0052, rel=0.02)
     assert found.extra_blur_A[0] == pytest.approx(0.12, abs=0.005)
-    # The prior pulls the lens towards what is usual (0.03 Å², 0.15 Å); the images pull harder.
-    assert found.lens_A2[0] == pytest.approx(0.04, abs=0.005)
+    # The prior pulls the lens towards what is usual (0.036 Å², 0.11 Å); the images pull harder.
+    assert found.lens_strength_A2[0] == pytest.approx(0.04, abs=0.005)
     assert found.lens_width_A == pytest.approx(0.2, abs=0.025)
 
 

@@ -37,11 +37,12 @@ class LinearConfig(Section):
     saturation: Range = Field(
         (0.0, 0.0), description="s in I -> I (1 - s I / max I): channelling loss of the thickest parts"
     )
-    lens_A2: Annotated[Range, Within(0, 0.2)] = Field(
+    lens_strength_A2: Annotated[Range, Within(0, 0.2)] = Field(
         (0.0, 0.0),
-        description="strength of each atom as a lens for those behind it, Å²; `picotome calibrate` fits it",
+        description="strength of each atom as a lens for those behind it, Å² (Ni, Pd and Pt: 0.036); "
+        "`picotome calibrate` fits it",
     )
-    lens_width_A: float = Field(0.15, ge=0.05, le=1, description="width of that lens's focus, sigma, Å")
+    lens_width_A: float = Field(0.11, ge=0.05, le=1, description="width of that lens's focus, sigma, Å")
 
 
 class AbtemConfig(Section):

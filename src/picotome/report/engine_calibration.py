@@ -25,7 +25,7 @@ def calibration_lines(result: Calibrated) -> str:
     knobs = [
         f"{'brightness':>12}  {brightness} Å²",
         f"{'blur':>12}  {linear.extra_blur_A[0]:.3f} Å",
-        f"{'lens':>12}  {linear.lens_A2[0]:.4f} Å², {linear.lens_width_A:.3f} Å wide",
+        f"{'lens':>12}  {linear.lens_strength_A2[0]:.4f} Å², {linear.lens_width_A:.3f} Å wide",
     ]
     kept = [f"{'knobs':>12}  as they were: the fit is no better on the images held out"]
     lines = [

@@ -76,10 +76,10 @@ def image_linear(
 ) -> NDArray[Any]:
     """Image a specimen as a sum of peaks; see `picotome.simgen.engines.ENGINES` for the signature.
 
-    Every atom is as sharp as its distance from the focal plane allows, also at zero defocus. With `lens_A2`
-    atoms brighten and dim those behind them (`picotome.simgen.atom_lens`); all else that they do to the beam
-    is left out. Ranges in `optics.linear` are drawn once for the whole series. `saturation` s dims the
-    brightest parts, I -> I (1 - s I / max I), with the maximum over the series.
+    Every atom is as sharp as its distance from the focal plane allows, also at zero defocus. With
+    `lens_strength_A2` atoms brighten and dim those behind them (`picotome.simgen.atom_lens`); all else that
+    they do to the beam is left out. Ranges in `optics.linear` are drawn once for the whole series.
+    `saturation` s dims the brightest parts, I -> I (1 - s I / max I), with the maximum over the series.
 
     The atoms of a substrate add their peaks like all others, each at its own distance from the focal plane;
     they are no lenses, and no lens acts on them.
@@ -133,7 +133,7 @@ def linear_peaks(
     blur_A = float(rng.uniform(*settings.extra_blur_A))
     saturation = float(rng.uniform(*settings.saturation))
     default_debye_waller_A2 = float(rng.uniform(*settings.default_debye_waller_A2))
-    lens_A2 = float(rng.uniform(*settings.lens_A2))
+    lens_A2 = float(rng.uniform(*settings.lens_strength_A2))
     posed_A = pose_atoms(specimen, rotations=rotations, shifts_A=shifts_A, volume=volume)
     factors = _lens_factors(posed_A, lens_A2=lens_A2, optics=optics)
     beyond_A = distance_to_focus_A(posed_A, defocus_A=defocus_A)

@@ -149,8 +149,8 @@ def _ranges(recipe: Recipe, acquisition: AcquisitionConfig) -> list[tuple[str, s
         ("Debye-Waller B, Å² (linear engine)", linear.default_debye_waller_A2),
         ("saturation (linear engine)", linear.saturation),
     ]
-    if linear.lens_A2[1] > 0.0:
-        drawn.append(("atoms as lenses, Å² (linear engine)", linear.lens_A2))
+    if linear.lens_strength_A2[1] > 0.0:
+        drawn.append(("atoms as lenses, Å² (linear engine)", linear.lens_strength_A2))
     if recipe.training_set.tilt_max_deg is not None:
         drawn.insert(0, ("largest tilt, ±°", recipe.training_set.tilt_max_deg))
     counted = "no noise" if dose is None else f"{_plain(dose)} (log-uniform)"

@@ -45,7 +45,7 @@ def online(chosen, numbers):
         ["optics.c30_um=3", "optics.focal_spread_A=15", "optics.linear.default_debye_waller_A2=[0.3, 0.9]"],
         [
             "optics.linear.saturation=[0.1, 0.2]",
-            "optics.linear.lens_A2=0.02",
+            "optics.linear.lens_strength_A2=0.02",
             "optics.linear.extra_blur_A={normal: [0.1, 0.3]}",
         ],
         [
