@@ -14,7 +14,11 @@ from picotome.datasets.factory.verify import verify
 from picotome.datasets.manifest import read_manifest
 from picotome.datasets.store import read_pair
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=f"no SLURM: {why_not()}")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1200),
+    pytest.mark.skipif(bool(why_not()), reason=f"no SLURM: {why_not()}"),
+]
 
 PICOTOME = [sys.executable, "-m", "picotome"]
 
@@ -34,7 +38,7 @@ def recipe_file(tiny_settings, tmp_path):
     return path
 
 
-def until(condition, *, seconds=120.0):
+def until(condition, *, seconds=300.0):
     begun = time.monotonic()
     while not condition():
         assert time.monotonic() - begun < seconds, "it did not come"
@@ -68,7 +72,7 @@ def test_a_run_outlives_a_job_that_is_cancelled(slurm, recipe_file, tiny_dataset
         subprocess.run(["scancel", jobs[0]], env=slurm, check=True)
         assert run.poll() is None, run.stdout.read()
         until(lambda: jobs[0] not in running_jobs(slurm))
-        said, _ = run.communicate(timeout=200)
+        said, _ = run.communicate(timeout=900)
     assert run.returncode == 0, said
     is_right(data, tiny_dataset)
 
@@ -93,7 +97,7 @@ def test_an_array_job_makes_the_parts_and_another_joins_them(slurm, recipe_file,
     job = submit()
     submit(f"--dependency=afterany:{job}", "--array=0")
     log = tmp_path / "log-0.txt"
-    until(lambda: log.is_file() and "particles are in" in log.read_text(), seconds=240.0)
+    until(lambda: log.is_file() and "particles are in" in log.read_text(), seconds=900.0)
     until(lambda: not (data / "run.lock").exists())
     for number, share in ((1, 32), (2, 31)):
         assert f"{share} of {share} particles" in (tmp_path / f"log-{number}.txt").read_text()

@@ -12,6 +12,7 @@ import picotome
 from picotome.benchmark.judge import Row, failed_rows, judge_group
 from picotome.benchmark.page import benchmark_page
 from picotome.benchmark.plan import RECONSTRUCTION, SCORING, TRACING, Plan, Scene
+from picotome.configs.workers import LocalWorkers, QueueWorkers
 from picotome.datasets.factory.simulating import simulate_missing
 from picotome.datasets.identity import versions
 from picotome.datasets.safe_write import write_text
@@ -55,6 +56,8 @@ def run_benchmark(
     *,
     cache: Path | None = None,
     n_workers: int | None = None,
+    scheduler_address: str | None = None,
+    cluster: LocalWorkers | QueueWorkers | None = None,
     model: Path | None = None,
     track: Track = silent,
 ) -> Benchmark:
@@ -67,8 +70,8 @@ def run_benchmark(
         finished.
     cache
         Folder of simulated series; default: ``out/cache``.
-    n_workers
-        Processes that simulate; default: one for each core.
+    n_workers, scheduler_address, cluster
+        Where the workers that simulate come from; see `picotome.datasets.generate.generate`.
     model
         Weights, or the folder that a training wrote; default: those that come with picotome. Without any,
         the stages of the network are left out.
@@ -92,7 +95,14 @@ def run_benchmark(
     ]
     done = {group.path: rows for group in groups if (rows := _finished(group.path)) is not None}
     series = {g.scene.series.name: g.scene.series for g in groups if g.path not in done}
-    failed = simulate_missing(list(series.values()), cache, n_workers=n_workers, track=track)
+    failed = simulate_missing(
+        list(series.values()),
+        cache,
+        n_workers=n_workers,
+        scheduler_address=scheduler_address,
+        cluster=cluster,
+        track=track,
+    )
 
     for number, group in enumerate(groups, start=1):
         if group.path not in done:

@@ -62,6 +62,8 @@ def benchmark(
         Path | None, typer.Option(help="Folder of simulated series; default: the folder cache in --out.")
     ] = None,
     workers: WorkersOption = None,
+    scheduler_address: SchedulerOption = None,
+    cluster: ClusterOption = None,
     model: Annotated[
         Path | None,
         typer.Option(
@@ -91,7 +93,16 @@ def benchmark(
     if particle is not None:
         plan = with_particle(plan, particle, engines=particle_engines(particle_engine or ["linear"]))
     with terminal_progress() as track:
-        result = run_benchmark(plan, out, cache=cache, n_workers=workers, model=model, track=track)
+        result = run_benchmark(
+            plan,
+            out,
+            cache=cache,
+            n_workers=workers,
+            scheduler_address=scheduler_address,
+            cluster=chosen_cluster(cluster),
+            model=model,
+            track=track,
+        )
     typer.echo(terminal_table(result.rows))
     typer.echo(f"numbers: {out / JSON_NAME}\npage: {out / PAGE_NAME}\npicture: {out / PICTURE_NAME}")
     for name, error in result.failed.items():

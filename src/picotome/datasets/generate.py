@@ -17,9 +17,9 @@ from typing import Any
 from picotome.configs.loading import recipe_to_yaml
 from picotome.configs.schema import Recipe
 from picotome.configs.workers import LocalWorkers, QueueWorkers
-from picotome.datasets.factory.executors import connect_workers
+from picotome.datasets.factory.executors import connect_workers, patience_s
 from picotome.datasets.factory.lock import Lock, hold_folder, live_locks
-from picotome.datasets.factory.making import TILT_TOPIC, Order, found, lost, make_batch
+from picotome.datasets.factory.making import Order, found, lost, make_batch, tilts_shown, waiting_shown
 from picotome.datasets.factory.refusal import refuse_another_maker, refuse_another_recipe
 from picotome.datasets.factory.window import is_fatal, spread
 from picotome.datasets.manifest import (
@@ -113,7 +113,17 @@ def generate(
                 with connect_workers(
                     n_workers, scheduler_address, n_tasks=len(waiting), cluster=cluster
                 ) as client:
-                    _run(client, recipe, folder, waiting, entries, journal, lock, track)
+                    _run(
+                        client,
+                        recipe,
+                        folder,
+                        waiting,
+                        entries,
+                        journal,
+                        lock,
+                        track,
+                        patience=patience_s(cluster),
+                    )
         if part is None:
             # Workers that were lost on the way may have left half a file; those of this run have ended.
             remove_partial(folder)
@@ -202,10 +212,13 @@ def _run(
     journal: Journal,
     lock: Lock,
     track: Track,
+    *,
+    patience: float | None,
 ) -> None:
     """Have every order made, and write down what became of it."""
     begun = time.monotonic()
     n_before = len(entries)
+    show_waiting = waiting_shown(track)
 
     def tell(running: int, n_workers: int) -> None:
         n_failed = sum(entries[order.task].status == "failed" for order in waiting if order.task in entries)
@@ -216,10 +229,13 @@ def _run(
             running=min(running, n_workers),
             workers=n_workers,
         )
+        show_waiting(n_workers)
 
     work = partial(make_batch, recipe, str(folder.resolve()))
-    with _tilts_shown(client, track, wanted=any(order.name for order in waiting)):
-        for done, (order, result) in enumerate(spread(client, work, waiting, tell=tell), start=1):
+    with tilts_shown(client, track, wanted=any(order.name for order in waiting)):
+        for done, (order, result) in enumerate(
+            spread(client, work, waiting, tell=tell, patience_s=patience), start=1
+        ):
             if isinstance(result, BaseException):
                 if is_fatal(result):
                     raise OSError(
@@ -231,20 +247,6 @@ def _run(
             journal.add(entry)
             entries[order.task] = entry
             track("particles", done, len(waiting))
-
-
-@contextmanager
-def _tilts_shown(client: Any, track: Track, *, wanted: bool) -> Iterator[None]:
-    """Show the images of slow particles as workers finish them."""
-
-    def show_tilts(event: tuple[float, tuple[str, int, int]]) -> None:
-        track(*event[1])
-
-    if wanted:
-        client.subscribe_topic(TILT_TOPIC, show_tilts)
-    yield
-    if wanted:
-        client.unsubscribe_topic(TILT_TOPIC)
 
 
 def _progress_name(recipe: Recipe, task: Task) -> str | None:

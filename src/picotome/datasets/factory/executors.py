@@ -10,6 +10,9 @@ from typing import Any
 from picotome.configs.workers import LocalWorkers, QueueWorkers
 
 CONNECT_TIMEOUT_S = 10
+WORKERS_TIMEOUT_S = 300.0
+"""How long a scheduler may be without workers."""
+
 # One thread per library in a worker: the parallelism is over particles.
 _THREAD_KNOBS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 ONE_THREAD = dict.fromkeys(_THREAD_KNOBS, "1")
@@ -53,6 +56,11 @@ def connect_workers(
         config = cluster or LocalWorkers(kind="local", workers=n_workers)
         with _local_workers(config, n_tasks=n_tasks) as client:
             yield client
+
+
+def patience_s(cluster: LocalWorkers | QueueWorkers | None) -> float | None:
+    """How long to wait for a worker: jobs stand in a queue as long as they must."""
+    return None if isinstance(cluster, QueueWorkers) else WORKERS_TIMEOUT_S
 
 
 def _connect(address: str) -> Any:

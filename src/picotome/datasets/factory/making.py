@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from picotome.configs.schema import Recipe
 from picotome.datasets.factory.window import is_fatal, lost_reason
@@ -14,6 +16,7 @@ from picotome.datasets.manifest import Entry, Task
 from picotome.datasets.naming import find_pair, pair_identity, pair_path
 from picotome.datasets.pairs import write_particle
 from picotome.datasets.store import is_intact, read_provenance
+from picotome.progress import Track
 
 TILT_TOPIC = "picotome-tilts"
 
@@ -110,6 +113,33 @@ def log_tilt(name: str, done: int, total: int) -> None:
     from distributed import get_worker
 
     get_worker().log_event(TILT_TOPIC, (name, done, total))
+
+
+@contextmanager
+def tilts_shown(client: Any, track: Track, *, wanted: bool = True) -> Iterator[None]:
+    """Show the images of slow particles as workers finish them."""
+
+    def show_tilts(event: tuple[float, tuple[str, int, int]]) -> None:
+        track(*event[1])
+
+    if wanted:
+        client.subscribe_topic(TILT_TOPIC, show_tilts)
+    yield
+    if wanted:
+        client.unsubscribe_topic(TILT_TOPIC)
+
+
+def waiting_shown(track: Track) -> Callable[[int], None]:
+    """Give a function that is told the number of workers, and shows when there is none."""
+    waits = False
+
+    def show(n_workers: int) -> None:
+        nonlocal waits
+        if waits or n_workers == 0:
+            waits = n_workers == 0
+            track("waiting for workers", int(not waits), 1)
+
+    return show
 
 
 def _done(

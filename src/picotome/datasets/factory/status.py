@@ -101,7 +101,8 @@ def status_text(folder: Path, status: Status, *, n_errors: int = 5) -> str:
         )
         return "\n".join(lines)
     lines.extend(f"at work: {owner}" for owner in status.owners[:n_errors])
-    lines.append(f"running: {status.running} on {status.workers} workers")
+    idle = "; it waits for workers" if status.workers == 0 else ""
+    lines.append(f"running: {status.running} on {status.workers} workers{idle}")
     if status.per_hour is not None and status.left_s is not None:
         lines.append(f"rate: {status.per_hour:.4g} particles an hour, about {_duration(status.left_s)} left")
     return "\n".join(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -18,10 +19,15 @@ _ASK_INTERVAL_S = 2.0
 # The scheduler and the client handle some hundred futures a second; smaller pieces go together.
 _FUTURES_PER_S = 50.0
 _LARGEST_BATCH = 64
+_LOOK_INTERVAL_S = 0.02
 
 
 class SchedulerLostError(ValueError):
     """The scheduler went away while it had work of ours."""
+
+
+class NoWorkersError(ValueError):
+    """A scheduler answers, and nobody works for it."""
 
 
 def spread(
@@ -30,6 +36,7 @@ def spread(
     items: Sequence[Item],
     *,
     tell: Callable[[int, int], None] = lambda waiting, n_workers: None,
+    patience_s: float | None = None,
 ) -> Iterator[tuple[Item, Result | BaseException]]:
     """Do `work` on every item, and give each with what came of it, as they finish.
 
@@ -39,12 +46,17 @@ def spread(
         Called in workers with a few items; returns one result for each. It is pickled with each batch, so it
         must carry no arrays.
     tell
-        Called with (items handed out and not finished, workers) now and then.
+        Called with (items handed out and not finished, workers) now and then, also while nothing finishes.
+    patience_s
+        How long to wait for a first worker, or another where all have gone; None: for ever, as for a job that
+        stands in a queue.
 
     Raises
     ------
     SchedulerLostError
         If the scheduler is gone.
+    NoWorkersError
+        If there was no worker for too long.
     """
     from distributed import as_completed
 
@@ -67,6 +79,7 @@ def spread(
 
     fill()
     while futures:
+        _wait(stream, pace, lambda: tell(sum(map(len, futures.values())), pace.n_workers), patience_s)
         future = next(stream)
         batch = futures.pop(future)
         if future.status == "finished":
@@ -88,6 +101,26 @@ def spread(
         # Before the results are looked at: no worker waits for us.
         fill()
         yield from zip(batch, results, strict=True)
+
+
+def _wait(stream: Any, pace: _Pace, tell: Callable[[], None], patience_s: float | None) -> None:
+    """Wait for the next result, and look now and then whether there is anybody to make it."""
+    begun = looked = time.monotonic()
+    while not stream.has_ready():
+        time.sleep(_LOOK_INTERVAL_S)
+        now = time.monotonic()
+        if now - looked < _ASK_INTERVAL_S:
+            continue
+        looked = now
+        pace.look()
+        tell()
+        if pace.n_workers:
+            begun = now
+        elif patience_s is not None and now - begun > patience_s:
+            raise NoWorkersError(
+                f"the dask scheduler answers, but has had no workers for {patience_s:.0f} s; what is "
+                "finished is kept: start workers (dask worker ADDRESS --nthreads 1) and run again"
+            )
 
 
 def is_fatal(error: BaseException) -> bool:
@@ -129,4 +162,9 @@ class _Pace:
             rate = self._n_done / elapsed
             self.batch = min(int(rate / _FUTURES_PER_S) + 1, _LARGEST_BATCH)
             self._asked, self._n_done = time.monotonic(), 0
+            self.look()
+
+    def look(self) -> None:
+        """Ask how many workers there are; a scheduler that is away is told by its results."""
+        with suppress(OSError):
             self.n_workers = sum(self._client.nthreads().values())
