@@ -187,13 +187,16 @@ class ImageFit:
     core_sigma_A, tail_sigma_A, tail_fraction, spread
         The probe that all atoms share; see `picotome.trace.refinement.model`.
     misfit
-        Part of the signal that the model leaves unexplained beyond counting noise (rms, relative).
+        Part of the signal that the model leaves unexplained beyond counting noise (rms over the images,
+        relative).
     chi2
         Mean squared residual over its variance by counting alone, where there is signal; 1 is perfect.
     n_added, n_removed
         Atoms that the images called for, and did not support.
     n_steps
         Gauss-Newton steps taken.
+    misfit_image
+        (n_tilts,) the same part of each image: large near zone axes. None in files of older versions.
     """
 
     tilt_error_deg: Array
@@ -210,6 +213,7 @@ class ImageFit:
     n_added: int
     n_removed: int
     n_steps: int
+    misfit_image: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,6 +44,7 @@ _ARRAYS: Mapping[type, Mapping[str, tuple[tuple[int | str, ...], str]]] = {
         "defocus_A": (("n",), "f"),
         "gain": (("n",), "f"),
         "background": (("n",), "f"),
+        "misfit_image": (("n",), "f"),
     },
 }
 # An atom that a fit could not give an error or a species has none: these may be NaN.

@@ -60,7 +60,8 @@ def target_of(truth, start, frame, *, n_incident=1e6, floor=0.0, misfit=0.0, ima
     """What to fit: the images of a model, without noise."""
     inside = pad_images(torch.ones(len(truth.gain), *frame.shape), frame) > 0
     floor = floor or 0.5 / n_incident
-    target = Target(inside.float(), inside, frame, start, Noise(n_incident, floor, misfit))
+    of_image = torch.full((len(truth.gain), 1), misfit, dtype=torch.float64) if misfit else None
+    target = Target(inside.float(), inside, frame, start, Noise(n_incident, floor, of_image))
     return replace(target, images=expected_images(truth, target) * inside)
 
 

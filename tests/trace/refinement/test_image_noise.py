@@ -11,13 +11,18 @@ counts = st.floats(10.0, 1e4)
 misfits = st.one_of(st.just(0.0), st.floats(1e-4, 0.3))
 
 
+def of_image(*misfits):
+    """ε of each image, as `Noise` wants it."""
+    return torch.tensor(misfits, dtype=torch.float64)[:, None] if any(misfits) else None
+
+
 def double(*values):
-    return torch.tensor(values, dtype=torch.float64)
+    return torch.tensor([values], dtype=torch.float64)
 
 
 @given(level, level, counts, st.floats(0.0, 0.1), misfits)
 def test_deviance_has_the_slope_of_the_weights(image, expected, n_incident, floor, misfit):
-    noise = Noise(n_incident, floor + 0.5 / n_incident, misfit)
+    noise = Noise(n_incident, floor + 0.5 / n_incident, of_image(misfit))
     h = 1e-5 * expected
     plus, minus = (deviance(double(image), double(expected + s * h), noise) for s in (1, -1))
     slope = float((plus - minus) / (2 * h))
@@ -27,7 +32,7 @@ def test_deviance_has_the_slope_of_the_weights(image, expected, n_incident, floo
 
 @given(level, level, counts, misfits)
 def test_deviance_is_zero_for_a_perfect_model_only(image, expected, n_incident, misfit):
-    noise = Noise(n_incident, 0.5 / n_incident, misfit)
+    noise = Noise(n_incident, 0.5 / n_incident, of_image(misfit))
     assert float(deviance(double(image), double(image), noise)) == pytest.approx(0.0, abs=1e-9)
     assert float(deviance(double(image), double(expected), noise)) >= -1e-9
 
@@ -35,9 +40,9 @@ def test_deviance_is_zero_for_a_perfect_model_only(image, expected, n_incident, 
 @given(counts, misfits)
 def test_single_precision_is_enough_for_half_a_unit(n_incident, misfit):
     """The fit stops where it gains less than half: the cost of all pixels must be known that well."""
-    noise = Noise(n_incident, 0.5 / n_incident, misfit)
+    noise = Noise(n_incident, 0.5 / n_incident, of_image(misfit))
     rng = np.random.default_rng(0)
-    expected = torch.as_tensor(rng.uniform(0.0, 0.3, 100_000)).float()
+    expected = torch.as_tensor(rng.uniform(0.0, 0.3, (1, 100_000))).float()
     seen = torch.as_tensor(rng.poisson(expected.double() * n_incident) / n_incident).float()
     single = deviance(seen, expected, noise).double().sum()
     exact = deviance(seen.double(), expected.double(), noise).sum()
@@ -47,7 +52,7 @@ def test_single_precision_is_enough_for_half_a_unit(n_incident, misfit):
 def simulate(*, n_incident, floor, misfit, seed=0):
     rng = np.random.default_rng(seed)
     expected = 0.3 * rng.beta(0.4, 1.5, (6, 20_000))
-    seen = expected + misfit * expected * rng.normal(size=expected.shape)
+    seen = expected * (1.0 + np.reshape(misfit, (-1, 1)) * rng.normal(size=expected.shape))
     seen = rng.poisson(np.maximum(seen, 0.0) * n_incident) / n_incident
     seen = seen + rng.normal(size=expected.shape) * np.sqrt(floor / n_incident)
     return torch.as_tensor(seen).float(), torch.as_tensor(expected).float()
@@ -61,14 +66,32 @@ def test_unknown_noise_is_recovered(unit, misfit):
     noise = estimate_noise(images * unit, expected * unit, inside)
     assert noise.n_incident * unit == pytest.approx(500.0, rel=0.1)
     assert noise.floor / unit == pytest.approx(0.02, rel=0.2)
-    assert noise.misfit == pytest.approx(misfit, abs=0.02)
+    found = 0.0 if noise.misfit is None else noise.misfit.numpy()
+    assert found == pytest.approx(np.full((6, 1), misfit), abs=0.02)
 
 
 @pytest.mark.parametrize("misfit", [0.0, 0.03, 0.1])
 def test_what_counting_does_not_explain_is_recovered(misfit):
     images, expected = simulate(n_incident=5000.0, floor=1e-4, misfit=misfit)
     found = estimate_misfit(images, expected, expected > 0.02, Noise(5000.0, 1e-4))
-    assert found == pytest.approx(misfit, rel=0.05, abs=0.005)
+    assert found.shape == (6, 1)
+    assert found.numpy() == pytest.approx(misfit, rel=0.05, abs=0.005)
+
+
+def test_each_image_has_its_own_misfit():
+    misfits = np.array([0.02, 0.02, 0.08, 0.03, 0.12, 0.02])
+    images, expected = simulate(n_incident=2e5, floor=1e-4, misfit=misfits)
+    found = estimate_misfit(images, expected, expected > 0.02, Noise(2e5, 1e-4))
+    assert found[:, 0].numpy() == pytest.approx(misfits, rel=0.1)
+
+
+def test_at_a_low_dose_images_share_what_is_known():
+    """Each image's own estimate would scatter by ± 0.04 and more."""
+    images, expected = simulate(n_incident=30.0, floor=1e-2, misfit=0.05)
+    inside = expected > 0.02
+    alone = [estimate_misfit(images[[t]], expected[[t]], inside[[t]], Noise(30.0, 1e-2)) for t in range(6)]
+    together = estimate_misfit(images, expected, inside, Noise(30.0, 1e-2))
+    assert float(together.std()) < 0.5 * float(torch.stack(alone).std())
 
 
 def test_only_pixels_inside_count():
@@ -77,10 +100,10 @@ def test_only_pixels_inside_count():
     inside[:, :1000] = False
     spoiled = torch.where(inside, images, images + 100.0)
     noise = Noise(500.0, 0.01)
-    assert estimate_noise(spoiled, expected, inside) == estimate_noise(images, expected, inside)
-    assert estimate_misfit(spoiled, expected, inside, noise) == estimate_misfit(
-        images, expected, inside, noise
-    )
+    found, wanted = (estimate_noise(seen, expected, inside) for seen in (spoiled, images))
+    assert (found.n_incident, found.floor) == (wanted.n_incident, wanted.floor)
+    found, wanted = (estimate_misfit(seen, expected, inside, noise) for seen in (spoiled, images))
+    assert torch.equal(found, wanted)
 
 
 def test_images_without_noise_still_get_a_finite_weight():

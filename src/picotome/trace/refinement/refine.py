@@ -188,7 +188,8 @@ def _with_measured_noise(model: ImageModel, target: Target, series: TiltSeries) 
     """Measure on the residual what is unknown of the noise: all, or what counting does not explain."""
     expected = expected_images(model, target)
     if series.dose_e_per_A2 is None:
-        return replace(target, noise=estimate_noise(target.images, expected, target.inside))
+        noise = estimate_noise(target.images, expected, target.inside)
+        target = replace(target, noise=noise)
     misfit = estimate_misfit(target.images, expected, _lit(expected, target), target.noise)
     return replace(target, noise=replace(target.noise, misfit=misfit))
 
@@ -215,7 +216,8 @@ def _learned(fitted: Fitted, target: Target, *, n_added: int, n_removed: int) ->
 
     model = fitted.model
     expected = expected_images(model, target)
-    counting = variance(expected, replace(target.noise, misfit=0.0))
+    counting = variance(expected, replace(target.noise, misfit=None))
+    misfit = _misfit_of(target)
     errors = (model.rotations @ target.start.rotations.transpose(-1, -2)).cpu().numpy()
     return ImageFit(
         tilt_error_deg=Rotation.from_matrix(errors).as_euler("xyz", degrees=True),
@@ -227,12 +229,19 @@ def _learned(fitted: Fitted, target: Target, *, n_added: int, n_removed: int) ->
         tail_sigma_A=math.sqrt(float(model.tail_A2)),
         tail_fraction=float(model.tail_fraction),
         spread=float(model.spread),
-        misfit=target.noise.misfit,
+        misfit=float(misfit.square().mean().sqrt()),
+        misfit_image=misfit.cpu().numpy(),
         chi2=float(((target.images - expected) ** 2 / counting)[_lit(expected, target)].mean()),
         n_added=n_added,
         n_removed=n_removed,
         n_steps=fitted.n_steps,
     )
+
+
+def _misfit_of(target: Target) -> Tensor:
+    """(n_tilts,) part of each image's signal that the model leaves unexplained."""
+    misfit = target.noise.misfit
+    return target.start.gain * 0.0 if misfit is None else misfit[:, 0]
 
 
 def _as_trace(model: ImageModel, target: Target, free: Free, elements: Sequence[str]) -> Trace:
