@@ -117,7 +117,7 @@ def test_an_interrupted_run_resumes(
     rows = json.loads((tmp_path / "benchmark.json").read_text())
     assert [row["imperfection"] for row in rows] == ["none"] * 4 + ["middle"] * 4
     # A finished group whose file was damaged is judged again.
-    next((tmp_path / "groups").glob("*none*")).write_text("[{")
+    next((tmp_path / "groups").glob("*none*_10000_*")).write_text("[{")
     run_benchmark(tiny_plan, tmp_path, cache=series_cache, model=identity_weights)
     assert judged == ["none", "middle", "none"]
 
@@ -159,15 +159,15 @@ def test_workers_make_what_can_be_made_and_say_what_cannot(tiny_plan, series_cac
     for row in result.rows[:2]:
         assert (row["recall"], row["rmsd_pm"]) == (0.0, None)
         assert "n_voxels" in row["note"]
+    assert [floor["floor_pm"] is None for floor in result.floors] == [True, False]
     # What failed is tried again next time.
-    assert len(list((tmp_path / "groups").glob("*"))) == 1
+    assert len(list((tmp_path / "groups").glob("*"))) == 2
     assert (tmp_path / "benchmark.png").is_file()
     assert [event for event in events if event[0] in ("series", "judged")] == [
         ("series", 0, 2),
         ("series", 1, 2),
         ("series", 2, 2),
-        ("judged", 1, 2),
-        ("judged", 2, 2),
+        *(("judged", number, 4) for number in (1, 2, 3, 4)),
     ]
     # A worker makes what the function makes.
     ours, theirs = (read_series(scene.series, folder)[1] for folder in (series_cache, tmp_path / "cache"))
@@ -204,12 +204,13 @@ def test_a_series_that_is_there_is_not_made_again(tiny_plan, finished, series_ca
 
 def test_the_page_shows_every_number_once(finished):
     _, result = finished
-    page = benchmark_page(result.rows, picture="benchmark.png")
-    assert "](benchmark.png)" in page
+    page = benchmark_page(result.rows, result.floors, picture="benchmark.png", floor_picture="floor.png")
+    assert "](benchmark.png)" in page and "](floor.png)" in page
     tables = [block for block in page.split("\n\n") if block.startswith("|")]
-    summary, elements, everything = tables
+    summary, elements, floors, everything = tables
     assert len(summary.splitlines()) == 2 + 2
     assert len(elements.splitlines()) == 2
+    assert len(floors.splitlines()) == 2 + len(result.floors)
     assert len(everything.splitlines()) == 2 + len(result.rows)
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from picotome.benchmark.plan import Scene
 from picotome.configs.schema import ScoringConfig
 from picotome.geometry import tilt_rotations
 from picotome.records import ImageFit, Score, Specimen, TiltSeries, Trace
@@ -39,6 +40,11 @@ class Errors:
     rmsd_species_pm: Mapping[str, float]
 
 
+def gauge_of(scene: Scene) -> Gauge:
+    """What is no error: where turns of the images are free, specimen and microscope may turn together."""
+    return "rigid" if {"tilt", "turns"} & set(scene.refinement.geometry) else "translation"
+
+
 def score_in_gauge(
     trace: Trace, specimen: Specimen, *, config: ScoringConfig, gauge: Gauge
 ) -> tuple[Score, Errors]:
@@ -57,7 +63,7 @@ def score_in_gauge(
 
 def errors_in_gauge(trace: Trace, specimen: Specimen, score: Score, *, gauge: Gauge) -> Errors:
     """Measure the errors of a score's pairs after a common translation or rigid motion is removed."""
-    length_pm = np.linalg.norm(_displacements_pm(trace, specimen, score, gauge), axis=1)
+    length_pm = np.linalg.norm(displacements_pm(trace, specimen, score, gauge), axis=1)
     surface = find_surface(specimen.positions_A)[score.matched_true]
     numbers = specimen.atomic_numbers[score.matched_true]
     from ase.data import chemical_symbols
@@ -99,7 +105,8 @@ def _turned_back(trace: Trace, specimen: Specimen, score: Score) -> Trace:
     return replace(trace, positions_A=turned_A)
 
 
-def _displacements_pm(trace: Trace, specimen: Specimen, score: Score, gauge: Gauge) -> NDArray[Any]:
+def displacements_pm(trace: Trace, specimen: Specimen, score: Score, gauge: Gauge) -> NDArray[Any]:
+    """(n, 3) found − true of a score's pairs after a common translation or rigid motion is removed."""
     true_A = specimen.positions_A[score.matched_true]
     found_A = trace.positions_A[score.matched_found]
     if len(true_A) < (_FEWEST_RIGID if gauge == "rigid" else 1):

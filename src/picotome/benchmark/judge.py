@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from picotome.benchmark.gauge import Gauge, score_in_gauge, tilt_error_left_deg
+from picotome.benchmark.gauge import gauge_of, score_in_gauge, tilt_error_left_deg
 from picotome.benchmark.plan import RECONSTRUCTION, SCORING, TRACING, Scene
 from picotome.datasets.pairs import elements_of
 from picotome.recon.solvers import reconstruct
@@ -246,11 +246,6 @@ def failed_rows(scene: Scene, *, dose_e_per_A2: float, model: Path | None, note:
         "note": note,
     }
     return [{**empty, **known, "stage": stage} for stage in stages(model)]
-
-
-def gauge_of(scene: Scene) -> Gauge:
-    """What is no error: where turns of the images are free, specimen and microscope may turn together."""
-    return "rigid" if {"tilt", "turns"} & set(scene.refinement.geometry) else "translation"
 
 
 def _bound_by_species(bound: Bound | None, specimen: Specimen) -> dict[str, float] | None:

@@ -41,15 +41,15 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def benchmark_page(rows: Sequence[Row], *, picture: str) -> str:
+def benchmark_page(rows: Sequence[Row], floors: Sequence[Row], *, picture: str, floor_picture: str) -> str:
     """Turn the rows of ``benchmark.json`` into a page of Markdown.
 
     Parameters
     ----------
-    rows
-        Contents of ``benchmark.json``.
-    picture
-        Where the picture is, as seen from the page.
+    rows, floors
+        Contents of ``benchmark.json`` and ``floor.json``.
+    picture, floor_picture
+        Where the pictures are, as seen from the page.
     """
     used = ", ".join(f"{package} {version}" for package, version in versions(_VERSIONED).items())
     parts = [
@@ -62,6 +62,10 @@ def benchmark_page(rows: Sequence[Row], *, picture: str) -> str:
         "## Elements",
         "RMSD of the atoms of one element over their bound, pm.",
         _markdown(*element_table(rows)),
+        "## The floor",
+        _FLOOR_HEAD,
+        f"![What is unexplained of images, and how far atoms walk for it]({floor_picture})",
+        _markdown(*floor_table(floors)),
         "## Everything",
         "RMSD, median, surface, core and bound in pm, dose in e/Å² per image, tilt error left in degrees.",
         _markdown([title for title, _, _ in _COLUMNS], [_cells(row) for row in rows]),
@@ -128,6 +132,27 @@ def element_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     return header, lines
 
 
+def floor_table(floors: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Header and lines of what more dose cannot lower, one for each scene."""
+    header = ["specimen", "engine", "imperfection", "floor", "elements", "x, y, z", "surface", "inside"]
+    header += ["misfit", "of the images"]
+    lines = []
+    for floor in floors:
+        species, axes, images = (floor[key] for key in ("floor_species_pm", "floor_axis_pm", "misfit_image"))
+        lines.append(
+            [
+                *(_cell(floor[key], "") for key in ("specimen", "engine", "imperfection")),
+                _cell(floor["floor_pm"], ".2f"),
+                ", ".join(f"{symbol} {pm:.2f}" for symbol, pm in (species or {}).items()) or floor["note"],
+                ", ".join(f"{pm:.2f}" for pm in axes or ()),
+                *(_cell(floor[key], ".2f") for key in ("surface_pm", "core_pm")),
+                _cell(floor["misfit"], ".1%"),
+                f"{min(images):.1%} to {max(images):.1%}" if images else "–",
+            ]
+        )
+    return header, lines
+
+
 def _groups(rows: Sequence[Row]) -> list[list[Row]]:
     found: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
@@ -172,6 +197,14 @@ def _notes(rows: Sequence[Row]) -> str:
     )
 
 
+_FLOOR_HEAD = """\
+What more dose cannot lower, pm: the true atoms, refined from the images without noise. A sum of spots does
+not explain all of an image. The unexplained part (`misfit`) is smallest where few atoms overlap in
+projection, and up to three times that beside zone axes and lattice planes seen edge on (left). There, atoms at rest
+scatter coherently along a column and screen one another, which takes light from the middle of the particle:
+atoms inside walk further than those at the surface. Each image is weighed by its own misfit. The picture
+shows the specimens of imperfection `none`, where the geometry is known."""
+
 _HEAD = """\
 # Benchmark
 
@@ -183,8 +216,8 @@ picotome benchmark --out benchmark
 picotome benchmark --out benchmark-quick --quick
 ```
 
-Simulated series are kept (`--cache`) and finished groups are not repeated. This page, `benchmark.json` and
-the picture are what the command writes.
+Simulated series are kept (`--cache`) and finished groups are not repeated. This page, `benchmark.json`,
+`floor.json` and the pictures are what the command writes.
 
 - **Specimens**: nanoparticles with strain and disorder in a random orientation, imaged by abTEM's PRISM
   (300 kV, 30 mrad, 40–95 mrad, source size 0.3 Å): 21 images over ±65°, pixels of 0.4 Å.

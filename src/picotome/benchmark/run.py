@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import picotome
+from picotome.benchmark.floor import Floor, find_floor, no_floor
 from picotome.benchmark.judge import Row, failed_rows, judge_group
 from picotome.benchmark.page import benchmark_page
 from picotome.benchmark.plan import RECONSTRUCTION, SCORING, TRACING, Plan, Scene
@@ -20,6 +22,7 @@ from picotome.datasets.series import read_series, series_identity
 from picotome.progress import Track, silent
 
 JSON_NAME, PAGE_NAME, PICTURE_NAME = "benchmark.json", "benchmark.md", "benchmark.png"
+FLOOR_NAME, FLOOR_PICTURE_NAME = "floor.json", "floor.png"
 _JUDGES = ("picotome", "numba", "numpy", "scipy", "torch")
 _JUDGING_ROOMS = ("benchmark", "recon", "trace", "train")
 _NAME_DIGITS = 16
@@ -33,17 +36,23 @@ class Benchmark:
     ----------
     rows
         Contents of ``benchmark.json``.
+    floors
+        Contents of ``floor.json``.
     failed
         What went wrong with series that could not be made, by name.
     """
 
     rows: list[Row]
+    floors: list[Floor]
     failed: Mapping[str, str]
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """One specimen, imperfection and dose, and the file of its finished rows."""
+    """One specimen, imperfection and dose, and the file of its finished rows.
+
+    At an infinite dose there is one row, the floor.
+    """
 
     scene: Scene
     dose_e_per_A2: float
@@ -66,8 +75,8 @@ def run_benchmark(
     Parameters
     ----------
     out
-        Folder of ``benchmark.json``, ``benchmark.md``, ``benchmark.png`` and, in ``groups``, of what is
-        finished.
+        Folder of ``benchmark.json``, ``benchmark.md``, ``benchmark.png``, ``floor.json``, ``floor.png`` and,
+        in ``groups``, of what is finished.
     cache
         Folder of simulated series; default: ``out/cache``.
     n_workers, scheduler_address, cluster
@@ -84,17 +93,22 @@ def run_benchmark(
         If the weights are not there or not picotome's.
     """
     from picotome.report.benchmark import draw_benchmark
+    from picotome.report.floor import draw_floor
 
     weights = _weights(model)
     cache = cache if cache is not None else out / "cache"
     out.mkdir(parents=True, exist_ok=True)
     code = _code()
-    groups = [
-        Group(scene, dose, out / "groups" / _file_name(scene, dose, weights=weights, code=code))
-        for scene, dose in plan.groups
-    ]
-    done = {group.path: rows for group in groups if (rows := _finished(group.path)) is not None}
-    series = {g.scene.series.name: g.scene.series for g in groups if g.path not in done}
+    groups, floors = (
+        [
+            Group(scene, dose, out / "groups" / _file_name(scene, dose, weights=weights, code=code))
+            for scene, dose in pairs
+        ]
+        for pairs in (plan.groups, [(scene, math.inf) for scene in plan.scenes])
+    )
+    every = [*groups, *floors]
+    done = {group.path: rows for group in every if (rows := _finished(group.path)) is not None}
+    series = {g.scene.series.name: g.scene.series for g in every if g.path not in done}
     failed = simulate_missing(
         list(series.values()),
         cache,
@@ -104,16 +118,23 @@ def run_benchmark(
         track=track,
     )
 
-    for number, group in enumerate(groups, start=1):
+    for number, group in enumerate(every, start=1):
         if group.path not in done:
             done[group.path] = _judge(group, cache=cache, weights=weights, failed=failed)
-            _write_rows(out, groups, done)
-        track("judged", number, len(groups))
+            _write_rows(out / JSON_NAME, groups, done)
+        track("judged", number, len(every))
 
-    table = _write_rows(out, groups, done)
+    table = _write_rows(out / JSON_NAME, groups, done)
+    floor_table = _write_rows(out / FLOOR_NAME, floors, done)
     draw_benchmark(out / PICTURE_NAME, rows=table)
-    write_text(out / PAGE_NAME, benchmark_page(table, picture=PICTURE_NAME))
-    return Benchmark(rows=table, failed=failed)
+    drawn = [floor for floor in floor_table if floor["floor_pm"] is not None]
+    # Errors of the geometry have floors of their own.
+    shown = [floor for floor in drawn if floor["imperfection"] == "none"] or drawn
+    if shown:
+        draw_floor(out / FLOOR_PICTURE_NAME, floors=shown)
+    page = benchmark_page(table, floor_table, picture=PICTURE_NAME, floor_picture=FLOOR_PICTURE_NAME)
+    write_text(out / PAGE_NAME, page)
+    return Benchmark(rows=table, floors=floor_table, failed=failed)
 
 
 def group_identity(scene: Scene, dose_e_per_A2: float, *, weights: Path | None, code: str) -> str:
@@ -125,7 +146,7 @@ def group_identity(scene: Scene, dose_e_per_A2: float, *, weights: Path | None, 
         "series": series_identity(scene.series),
         "specimen": scene.specimen,
         "imperfection": scene.imperfection,
-        "dose_e_per_A2": dose_e_per_A2,
+        "dose_e_per_A2": repr(dose_e_per_A2),
         "sections": [
             section.model_dump(mode="json")
             for section in (scene.refinement, RECONSTRUCTION, TRACING, SCORING)
@@ -167,10 +188,19 @@ def _judge(group: Group, *, cache: Path, weights: Path | None, failed: Mapping[s
     """Judge a group and store its rows; one whose images are missing is not stored, to be tried again."""
     scene, dose = group.scene, group.dose_e_per_A2
     error = failed.get(scene.series.name)
+    has_dose = math.isfinite(dose)
     if error is not None:
-        return failed_rows(scene, dose_e_per_A2=dose, model=weights, note=error)
+        return (
+            failed_rows(scene, dose_e_per_A2=dose, model=weights, note=error)
+            if has_dose
+            else [no_floor(scene, note=error)]
+        )
     specimen, clean = read_series(scene.series, cache)
-    rows = judge_group(scene, specimen, clean, dose_e_per_A2=dose, model=weights)
+    rows = (
+        judge_group(scene, specimen, clean, dose_e_per_A2=dose, model=weights)
+        if has_dose
+        else [find_floor(scene, specimen, clean)]
+    )
     write_text(group.path, _to_json(rows))
     return rows
 
@@ -184,9 +214,9 @@ def _finished(path: Path) -> list[Row] | None:
     return rows
 
 
-def _write_rows(out: Path, groups: Sequence[Group], done: Mapping[Path, Sequence[Row]]) -> list[Row]:
+def _write_rows(path: Path, groups: Sequence[Group], done: Mapping[Path, Sequence[Row]]) -> list[Row]:
     rows = [row for group in groups for row in done.get(group.path, ())]
-    write_text(out / JSON_NAME, _to_json(rows))
+    write_text(path, _to_json(rows))
     return rows
 
 

@@ -79,7 +79,7 @@ def benchmark(
 ) -> None:
     """Find the atoms of simulated particles at every stage, dose and imperfection, beside the bound.
 
-    A fixed, seeded table: benchmark.json, benchmark.md and a picture. Simulated series are kept, and the same
+    A fixed, seeded table: benchmark.json, benchmark.md and pictures. Simulated series are kept, and the same
     command again repeats nothing that is finished.
 
     Example: picotome benchmark --out benchmark --quick

@@ -30,6 +30,13 @@ def test_deviance_has_the_slope_of_the_weights(image, expected, n_incident, floo
     assert slope == pytest.approx(wanted, rel=1e-4, abs=1e-3 * n_incident * 1e-2)
 
 
+@given(level, counts, misfits, st.floats(0.0, 0.1), st.floats(0.0, 0.1))
+def test_variance_is_counting_and_misfit(expected, n_incident, misfit, floor, more):
+    noise = Noise(n_incident, floor, of_image(misfit), floor + more)
+    wanted = (expected + floor) / n_incident + misfit**2 * (expected + floor + more) ** 2
+    assert float(variance(double(expected), noise)) == pytest.approx(wanted, rel=1e-9)
+
+
 @given(level, level, counts, misfits)
 def test_deviance_is_zero_for_a_perfect_model_only(image, expected, n_incident, misfit):
     noise = Noise(n_incident, 0.5 / n_incident, of_image(misfit))

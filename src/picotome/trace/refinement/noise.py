@@ -1,9 +1,16 @@
 """How far a pixel may be from its expectation, and the likelihood that follows.
 
-The variance of a pixel that expects m is (m + r) / N + ε² m²: N incident electrons in a pixel (counting), a
-floor r (half a count, and what the detector adds) and a part ε of the signal that no sum of spots explains
-(channelling). Each image has its own ε: beside a zone axis or a lattice plane seen edge on it is several times
-that of an image far from any.
+The variance of a pixel that expects m is (m + r) / N + ε² (m + q)²: N incident electrons in a pixel
+(counting), a floor r (half a count, and what the detector adds) and a part ε of the signal that no sum of
+spots explains (channelling). Each image has its own ε: beside a zone axis or a lattice plane seen edge on it
+is several times that of an image far from any. In dark pixels it is the tails of bright spots that are not
+explained: q keeps them from being trusted without limit where counting noise is small.
+
+As a function of m this is again (m + r') / N' + ε² (m + r')², with
+
+    1 / N' = √(1 / N² + 4 ε² (q − r) / N),   r' = 2 (r / N + ε² q²) / (1 / N + 2 ε² q + 1 / N'),
+
+so that the likelihood is that of a negative binomial.
 """
 
 from __future__ import annotations
@@ -30,18 +37,23 @@ class Noise:
         r, image unit.
     misfit
         (n_tilts, 1) ε of each image; None without any.
+    misfit_floor
+        q, image unit; never below r.
     """
 
     n_incident: float
     floor: float
     misfit: Tensor | None = None
+    misfit_floor: float = 0.0
 
 
 def variance(expected: Tensor, noise: Noise) -> Tensor:
     """Variance of each pixel of (n_tilts, n_pixels) images."""
-    safe = expected.clamp_min(0.0) + noise.floor
-    counting = safe / noise.n_incident
-    return counting if noise.misfit is None else counting + (noise.misfit.to(safe.dtype) * safe) ** 2
+    if noise.misfit is None:
+        return (expected.clamp_min(0.0) + noise.floor) / noise.n_incident
+    n_incident, floor, misfit = _binomial(noise, noise.misfit, expected)
+    safe = expected.clamp_min(0.0) + floor
+    return safe / n_incident + (misfit * safe) ** 2
 
 
 def deviance(images: Tensor, expected: Tensor, noise: Noise) -> Tensor:
@@ -50,17 +62,33 @@ def deviance(images: Tensor, expected: Tensor, noise: Noise) -> Tensor:
     Its derivative with the expectation is −2 (image − expected) / variance: Poisson without `misfit`,
     negative binomial with it (Wedderburn 1974, doi:10.1093/biomet/61.3.439).
     """
-    seen = (images + noise.floor).clamp_min(1e-3 * noise.floor)
-    safe = expected.clamp_min(0.0) + noise.floor
-    rise = seen * torch.log(seen / safe)
     if noise.misfit is None:
-        return 2.0 * noise.n_incident * (rise - (seen - safe))
-    kappa = (noise.n_incident * noise.misfit**2).to(safe.dtype)
+        seen = (images + noise.floor).clamp_min(1e-3 * noise.floor)
+        safe = expected.clamp_min(0.0) + noise.floor
+        return 2.0 * noise.n_incident * (seen * torch.log(seen / safe) - (seen - safe))
+    n_incident, floor, misfit = _binomial(noise, noise.misfit, expected)
+    seen = torch.maximum(images + floor, 1e-3 * floor)
+    safe = expected.clamp_min(0.0) + floor
+    kappa = n_incident * misfit**2
     # An image that counting explains is the limit of κ = 0.
     some = torch.where(kappa > 0.0, kappa, torch.ones_like(kappa))
     # A logarithm of the quotient would lose all digits where κ is small.
     ratio = torch.log1p(some * (seen - safe) / (1.0 + some * safe))
-    return 2.0 * noise.n_incident * (rise - torch.where(kappa > 0.0, (seen + 1.0 / some) * ratio, seen - safe))
+    fall = torch.where(kappa > 0.0, (seen + 1.0 / some) * ratio, seen - safe)
+    return 2.0 * n_incident * (seen * torch.log(seen / safe) - fall)
+
+
+def _binomial(noise: Noise, misfit: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """N', r' and ε of each image, (n_tilts, 1); see the module."""
+    square, floor, dark = misfit.double().square(), noise.floor, _dark(noise)
+    each = 1.0 / noise.n_incident
+    slope = torch.sqrt(each**2 + 4.0 * square * (dark - floor) * each)
+    merged = 2.0 * (floor * each + square * dark**2) / (each + 2.0 * square * dark + slope)
+    return (1.0 / slope).to(like.dtype), merged.to(like.dtype), misfit.to(like.dtype)
+
+
+def _dark(noise: Noise) -> float:
+    return max(noise.misfit_floor, noise.floor)
 
 
 def estimate_misfit(images: Tensor, expected: Tensor, inside: Tensor, noise: Noise) -> Tensor:
@@ -70,9 +98,10 @@ def estimate_misfit(images: Tensor, expected: Tensor, inside: Tensor, noise: Noi
     them exceeds what noise does to one (empirical Bayes; Morris 1983, doi:10.1080/01621459.1983.10477920): at
     a low dose all images get the common ε.
     """
-    safe = (expected.clamp_min(0.0) + noise.floor).double() * inside
-    counting = safe / noise.n_incident
-    power = safe.square().sum(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
+    safe = expected.clamp_min(0.0).double()
+    counting = (safe + noise.floor) * inside / noise.n_incident
+    power = ((safe + _dark(noise)) * inside).square().sum(dim=1)
+    power = power.clamp_min(torch.finfo(torch.float64).tiny)
     excess = (((images - expected).double() * inside).square() - counting).sum(dim=1)
     common = excess.sum() / power.sum()
     each = excess / power
@@ -105,4 +134,6 @@ def estimate_noise(images: Tensor, expected: Tensor, inside: Tensor) -> Noise:
     linear = max(linear, 1e-6 * float(mean_m.max()))
     floor = max(constant / linear, 1e-4 * float(mean_m.max()))
     misfit = torch.full((len(images), 1), math.sqrt(quadratic), dtype=torch.float64, device=images.device)
-    return Noise(n_incident=float(1.0 / linear), floor=float(floor), misfit=misfit if quadratic > 0.0 else None)
+    return Noise(
+        n_incident=float(1.0 / linear), floor=float(floor), misfit=misfit if quadratic > 0.0 else None
+    )

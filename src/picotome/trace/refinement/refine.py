@@ -187,11 +187,12 @@ def refine_first(
 def _with_measured_noise(model: ImageModel, target: Target, series: TiltSeries) -> Target:
     """Measure on the residual what is unknown of the noise: all, or what counting does not explain."""
     expected = expected_images(model, target)
+    noise = target.noise
     if series.dose_e_per_A2 is None:
         noise = estimate_noise(target.images, expected, target.inside)
-        target = replace(target, noise=noise)
-    misfit = estimate_misfit(target.images, expected, _lit(expected, target), target.noise)
-    return replace(target, noise=replace(target.noise, misfit=misfit))
+    noise = replace(noise, misfit_floor=_LIT * float(expected.max()))
+    misfit = estimate_misfit(target.images, expected, _lit(expected, target), noise)
+    return replace(target, noise=replace(noise, misfit=misfit))
 
 
 def _lit(expected: Tensor, target: Target) -> Tensor:
