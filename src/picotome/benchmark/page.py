@@ -198,12 +198,12 @@ def _notes(rows: Sequence[Row]) -> str:
 
 
 _FLOOR_HEAD = """\
-What more dose cannot lower, pm: the true atoms, refined from the images without noise. A sum of spots does
-not explain all of an image. The unexplained part (`misfit`) is smallest where few atoms overlap in
-projection, and up to three times that beside zone axes and lattice planes seen edge on (left). There, atoms at rest
-scatter coherently along a column and screen one another, which takes light from the middle of the particle:
-atoms inside walk further than those at the surface. Each image is weighed by its own misfit. The picture
-shows the specimens of imperfection `none`, where the geometry is known."""
+What more dose cannot lower, pm: the true atoms, refined from the images without noise. A sum of spots
+does not explain all of an image. The unexplained part (`misfit`) is smallest where few atoms overlap in
+projection, and up to three times that beside zone axes and lattice planes seen edge on (left). There,
+atoms at rest scatter coherently along a column and screen one another, which takes light from the middle
+of the particle: atoms inside walk further than those at the surface. Each image is weighed by its own
+misfit. The picture shows the specimens of imperfection `none`, where the geometry is known."""
 
 _HEAD = """\
 # Benchmark
