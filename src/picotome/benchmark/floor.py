@@ -142,7 +142,7 @@ def _as_trace(specimen: Specimen, series: TiltSeries) -> Trace:
     )
 
 
-def _by_species(error_pm: Array, numbers: Array) -> dict[str, float]:
+def _by_species(error_pm: Array, numbers: Array) -> dict[str, float | None]:
     from ase.data import chemical_symbols
 
     return {chemical_symbols[z]: _rms(error_pm[numbers == z]) for z in np.unique(numbers).tolist()}
