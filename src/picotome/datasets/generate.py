@@ -217,11 +217,10 @@ def _run(
 ) -> None:
     """Have every order made, and write down what became of it."""
     begun = time.monotonic()
-    n_before = len(entries)
+    n_before, n_failed = len(entries), 0
     show_waiting = waiting_shown(track)
 
     def tell(running: int, n_workers: int) -> None:
-        n_failed = sum(entries[order.task].status == "failed" for order in waiting if order.task in entries)
         lock.tell(
             total=n_before + len(waiting),
             done=len(entries) - n_failed,
@@ -246,6 +245,7 @@ def _run(
             entry = replace(result, at_s=round(time.monotonic() - begun, 3))
             journal.add(entry)
             entries[order.task] = entry
+            n_failed += entry.status == "failed"
             track("particles", done, len(waiting))
 
 
