@@ -27,8 +27,8 @@ from picotome.datasets.naming import identities_of, pair_path
 SETTINGS = ["engine=linear", "optics.abtem={}", "training_set.n_validation=1"]
 PARTICLE_S = 1.0
 N_PARTICLES = 40
-# Of a few hundred quick particles, those before the first are not counted.
-QUICK = (100, 400)
+# Of the first quick particles, the very first are not counted.
+QUICK = (20, 120)
 
 
 def sleeping(seconds):
