@@ -19,7 +19,8 @@ _ASK_INTERVAL_S = 2.0
 # The scheduler and the client handle some hundred futures a second; smaller pieces go together.
 _FUTURES_PER_S = 50.0
 _LARGEST_BATCH = 64
-_LOOK_INTERVAL_S = 0.02
+# Between two looks for a result: short at first, then longer, which costs nothing while particles are slow.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _PAUSE_GROWTH = 0.002, 0.1, 1.5
 
 
 class SchedulerLostError(ValueError):
@@ -106,8 +107,10 @@ def spread(
 def _wait(stream: Any, pace: _Pace, tell: Callable[[], None], patience_s: float | None) -> None:
     """Wait for the next result, and look now and then whether there is anybody to make it."""
     begun = looked = time.monotonic()
+    pause_s = _FIRST_PAUSE_S
     while not stream.has_ready():
-        time.sleep(_LOOK_INTERVAL_S)
+        time.sleep(pause_s)
+        pause_s = min(_PAUSE_GROWTH * pause_s, _LONGEST_PAUSE_S)
         now = time.monotonic()
         if now - looked < _ASK_INTERVAL_S:
             continue
