@@ -83,6 +83,11 @@ def test_set_changes_one_place_of_what_a_recipe_says_once():
         ("training_set.n_prism=161", ["training_set", "n_prism", "161", "160"]),
         ("training_set.tilt_max_deg=[66, 70]", ["acquisition.tilt_min_deg", "-65", "66", "tilt_max_deg"]),
         ("training_set.tilt_max_deg=[50, 64]", ["acquisition.tilt_min_deg", "-65", "64", "tilt_max_deg"]),
+        ("acquisition.tilt_offset_deg=[-30, 10]", ["tilt_offset_deg", "-95", "-90 to 90"]),
+        (
+            "acquisition.tilt_offset_deg=5",
+            ["acquisition.tilt_offset_deg", "[5.0, 5.0]", "[0.0, 0.0]", "wedge"],
+        ),
         ("training_set.tilt_max_deg=95", ["training_set.tilt_max_deg", "95", "90"]),
         ("ideal.peak_sigma_A=0.2", ["peak_sigma_A", "0.2", "0.28"]),
         ("acquisition.tilt_max_deg=50", ["training_set.acquisition.tilt_max_deg", "65", "50", "wedge"]),
@@ -125,6 +130,16 @@ def test_a_missing_recipe_names_the_presets():
 def test_a_recipe_is_frozen():
     with pytest.raises(ValueError, match="frozen"):
         load_recipe("smoke").seed = 1
+
+
+def test_the_tilts_of_a_training_set_reach_as_far_as_its_wedges_turn():
+    turned = ["acquisition.tilt_offset_deg=5", "training_set.acquisition.tilt_offset_deg=[-10, 20]"]
+    assert load_recipe("quickstart").learned_tilts_deg == (-65, 65)
+    assert load_recipe("quickstart", turned).learned_tilts_deg == (-75, 85)
+    wedge = "training_set.tilt_max_deg=[58, 70]"
+    assert load_recipe("quickstart", [*turned, wedge]).learned_tilts_deg == (-80, 90)
+    with pytest.raises(ValueError, match=r"tilt_max_deg and training_set.acquisition.tilt_offset_deg.* 91"):
+        load_recipe("quickstart", [*turned, "training_set.tilt_max_deg=[58, 71]"])
 
 
 def test_a_number_and_a_range_of_it_are_the_same():

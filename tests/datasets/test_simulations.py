@@ -163,6 +163,7 @@ def test_workers_share_a_simulation(tmp_path):
     ("setting", "message"),
     [
         ("training_set.simulation={tilt_max_deg: 50}", "widen"),
+        ("acquisition.tilt_offset_deg=[0, 16]", "reach from -60 to 76.*widen"),
         ("training_set.simulation={tilt_step_deg: 30, tilt_min_deg: -60, tilt_max_deg: 60}", "tilt_step_deg"),
         ("training_set.simulation={tilt_min_deg: 80}", "not above tilt_min_deg"),
         ("training_set.simulation={n_series: 1}", "n_series"),

@@ -95,3 +95,5 @@ def test_the_background_is_the_mean_outside_of_the_particle():
 def test_no_series_looks_along_the_slab():
     with pytest.raises(ValueError, match=r"acquisition\.tilt_max_deg reaches 85° with a substrate"):
         load_recipe("smoke", [*SUBSTRATE, "acquisition.tilt_max_deg=85"])
+    with pytest.raises(ValueError, match=r"acquisition\.tilt_min_deg reaches 85° with a substrate"):
+        load_recipe("smoke", [*SUBSTRATE, "acquisition.tilt_offset_deg=[-25, 10]"])

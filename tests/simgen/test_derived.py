@@ -90,6 +90,20 @@ def test_errors_are_as_large_as_asked_and_told_tilts_lie_near_the_plan(specimen)
     assert np.sqrt(np.mean(np.square(strayed))) == pytest.approx(2.0 / np.sqrt(12.0), rel=0.3)
 
 
+def test_a_wedge_may_point_anywhere_within_the_simulation(specimen):
+    plan = AcquisitionConfig(
+        tilt_min_deg=-50, tilt_max_deg=50, n_tilts=11, tilt_offset_deg=(-20, 20), dose_e_per_A2=None
+    )
+    simulated = simulate(specimen, noise_free(plan, _WIDE))
+    middles_deg = []
+    for index in range(20):
+        series = derive(simulated, specimen, plan, index=index)
+        drawn_deg = np.linspace(-50, 50, 11) + simulate(specimen, plan, index=index).tilt_deg[0] + 50
+        assert np.abs(series.tilt_deg - drawn_deg).max() <= 1.0 + 1e-9
+        middles_deg.append(series.tilt_deg.mean())
+    assert min(middles_deg) < -12 and max(middles_deg) > 12
+
+
 @pytest.mark.parametrize("engine", ["linear", pytest.param("prism", marks=pytest.mark.slow)])
 def test_a_shifted_image_is_that_of_the_shifted_specimen(specimen, engine):
     shifts_A = np.array([[0.37, -0.61]])

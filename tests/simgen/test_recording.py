@@ -9,7 +9,7 @@ from picotome.configs.schema import Recipe
 from picotome.datasets.pairs import write_particle
 from picotome.datasets.schema_check import schema_problems
 from picotome.datasets.store import read_pair
-from picotome.geometry import axis_A
+from picotome.geometry import axis_A, tilt_rotation
 from picotome.records import Specimen
 from picotome.simgen.acquisition import simulate_series
 from picotome.simgen.detection import (
@@ -18,7 +18,7 @@ from picotome.simgen.detection import (
     draw_background_change,
     draw_background_slope,
 )
-from picotome.simgen.exposures import draw_kept, nominal_tilts_deg
+from picotome.simgen.exposures import draw_exposures, draw_imperfection, draw_kept, nominal_tilts_deg
 from picotome.simgen.scanning import draw_drift, draw_line_jitter, drift_matrices, scan_images
 
 VOLUME = VolumeConfig(n_voxels=48, voxel_size_A=0.4)
@@ -40,6 +40,7 @@ ERRORS = {
     "line_jitter_rms_A": 0.1,
     "readout_noise_e": 2.0,
     "tilt_jitter_rms_deg": 1.0,
+    "tilt_offset_deg": 9.0,
 }
 
 
@@ -206,6 +207,29 @@ def test_listed_tilts_are_the_series_and_set_its_ends():
             config(tilts_deg=wrong)
 
 
+def test_an_offset_of_the_tilts_is_a_turned_specimen():
+    turn = tilt_rotation(12.0)
+    turned = Specimen(positions_A=SOME.positions_A @ turn.T, atomic_numbers=SOME.atomic_numbers)
+    moved = series(tilt_offset_deg=12.0)
+    np.testing.assert_allclose(moved.tilt_deg, np.linspace(-38, 62, 6))
+    np.testing.assert_allclose(moved.images, series(turned).images, atol=1e-5 * moved.images.max())
+
+
+def test_each_particle_has_a_wedge_of_its_own_direction():
+    acquisition = config(tilt_offset_deg=[-20, 15], n_tilts=5, scheme="dual_axis")
+    imperfection = draw_imperfection(acquisition, np.random.default_rng(0))
+    planned_deg = np.tile(np.linspace(-65, 65, 5), 2)
+    offsets_deg = []
+    for index in range(200):
+        exposures = draw_exposures(acquisition, OpticsConfig(), imperfection, seed=3, index=index)
+        offset_deg = exposures.tilt_deg - planned_deg
+        np.testing.assert_allclose(offset_deg, offset_deg[0], atol=1e-9)
+        offsets_deg.append(offset_deg[0])
+    assert -20 <= min(offsets_deg) < -18 and 13 < max(offsets_deg) <= 15
+    # Uniform: 35° wide.
+    assert abs(np.mean(offsets_deg) + 2.5) < 4 * 35 / np.sqrt(12 * 200)
+
+
 @pytest.mark.parametrize("name", sorted(ERRORS))
 def test_each_error_leaves_what_the_others_draw_as_it_was(name):
     others = {key: value for key, value in ERRORS.items() if key != name}
@@ -229,10 +253,13 @@ def test_each_error_leaves_what_the_others_draw_as_it_was(name):
         "line_jitter_rms_A": {"line_jitter_A"},
         "readout_noise_e": {"readout_noise_e"},
         "tilt_jitter_rms_deg": set(),
+        "tilt_offset_deg": set(),
     }[name]
     # A background is a fraction of the brightest pixel, and is stated with the gain in it.
     assert own <= different <= own | {"background", "background_slope_per_A"}
-    assert np.array_equal(without.tilt_deg, with_all.tilt_deg) == (name != "tilt_jitter_rms_deg")
+    assert np.array_equal(without.tilt_deg, with_all.tilt_deg) == (
+        not name.startswith(("tilt_jitter", "tilt_offset"))
+    )
 
 
 def test_without_errors_the_truth_holds_what_it_ever_held():

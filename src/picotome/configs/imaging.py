@@ -121,6 +121,9 @@ class AcquisitionConfig(Section):
         max_length=1000,
         description="any list of tilts, degrees; it sets the three knobs above; null: equal steps",
     )
+    tilt_offset_deg: Annotated[Range, Within(-60, 60)] = Field(
+        (0.0, 0.0), description="added to all tilts, which the user knows: where the missing wedge points, °"
+    )
     tilt_jitter_rms_deg: Annotated[Range, Within(0, 5)] = Field(
         (0.0, 0.0), description="departure of the tilts from their plan, which the user knows, rms, °"
     )
@@ -161,6 +164,11 @@ class AcquisitionConfig(Section):
         (0.0, 0.0), description="noise of the detector beside counting, rms, electrons per pixel"
     )
 
+    @property
+    def widest_tilts_deg(self) -> tuple[float, float]:
+        """Smallest and largest tilt that any particle may be planned to have."""
+        return self.tilt_min_deg + self.tilt_offset_deg[0], self.tilt_max_deg + self.tilt_offset_deg[1]
+
     @model_validator(mode="before")
     @classmethod
     def _listed_tilts(cls, data: Any) -> Any:
@@ -180,6 +188,12 @@ class AcquisitionConfig(Section):
         if self.tilt_max_deg <= self.tilt_min_deg:
             raise ValueError(
                 f"tilt_max_deg is {self.tilt_max_deg:g}, not above tilt_min_deg {self.tilt_min_deg:g}"
+            )
+        low, high = self.widest_tilts_deg
+        if low < -90.0 or high > 90.0:
+            raise ValueError(
+                f"with tilt_offset_deg {list(self.tilt_offset_deg)} tilts reach from {low:g} to {high:g}°; "
+                "allowed is -90 to 90: narrow tilt_offset_deg, or the tilts"
             )
         if self.dose_e_per_A2 is None and self.readout_noise_e[1] > 0.0:
             raise ValueError(

@@ -194,6 +194,19 @@ class Recipe(Section):
     refinement: RefinementConfig = RefinementConfig()
     scoring: ScoringConfig = ScoringConfig()
 
+    @property
+    def learned_acquisition(self) -> AcquisitionConfig:
+        """Acquisition of the training set."""
+        return self.training_set.acquisition or self.acquisition
+
+    @property
+    def learned_tilts_deg(self) -> tuple[float, float]:
+        """Smallest and largest tilt that any particle of the training set may be planned to have."""
+        acquisition, drawn = self.learned_acquisition, self.training_set.tilt_max_deg
+        if drawn is None:
+            return acquisition.widest_tilts_deg
+        return acquisition.tilt_offset_deg[0] - drawn[1], acquisition.tilt_offset_deg[1] + drawn[1]
+
     @model_validator(mode="after")
     def _one_wedge(self) -> Recipe:
         drawn = self.training_set.tilt_max_deg
@@ -207,6 +220,7 @@ class Recipe(Section):
                     f"±{drawn[1]:g} of training_set.tilt_max_deg: the network would be used on a wedge that "
                     "it has not learned; widen the range"
                 )
+        self._check_offset()
         learned = self.training_set.acquisition if drawn is None else None
         for key in ("tilt_min_deg", "tilt_max_deg", "n_tilts", "scheme") if learned else ():
             found, wanted = getattr(learned, key), getattr(self.acquisition, key)
@@ -217,17 +231,36 @@ class Recipe(Section):
                 )
         return self
 
+    def _check_offset(self) -> None:
+        """Hold the direction of the wedge against what the network learns."""
+        where = "acquisition" if self.training_set.acquisition is None else "training_set.acquisition"
+        found, learned = self.acquisition.tilt_offset_deg, self.learned_acquisition.tilt_offset_deg
+        if found[0] < learned[0] or found[1] > learned[1]:
+            raise ValueError(
+                f"acquisition.tilt_offset_deg is {list(found)}, outside the {list(learned)} of "
+                f"{where}.tilt_offset_deg: the network would be used on a wedge that it has not learned; "
+                "widen that range"
+            )
+        low, high = self.learned_tilts_deg
+        if low < -90.0 or high > 90.0:
+            raise ValueError(
+                f"training_set.tilt_max_deg and {where}.tilt_offset_deg together reach from {low:g} to "
+                f"{high:g}°; allowed is -90 to 90: narrow one of them"
+            )
+
     @model_validator(mode="after")
     def _substrate_is_not_seen_edge_on(self) -> Recipe:
         series = {"acquisition": self.acquisition, "training_set.acquisition": self.training_set.acquisition}
         steepest = {
-            f"{where}.{key}": abs(getattr(acquisition, key))
+            f"{where}.{key}": abs(tilt_deg)
             for where, acquisition in series.items()
-            for key in ("tilt_min_deg", "tilt_max_deg")
             if acquisition is not None
+            for key, tilt_deg in zip(
+                ("tilt_min_deg", "tilt_max_deg"), acquisition.widest_tilts_deg, strict=True
+            )
         }
         if self.training_set.tilt_max_deg is not None:
-            steepest["training_set.tilt_max_deg"] = self.training_set.tilt_max_deg[1]
+            steepest["training_set.tilt_max_deg"] = max(map(abs, self.learned_tilts_deg))
         for key, tilt_deg in steepest.items() if self.substrate else ():
             if tilt_deg > STEEPEST_DEG:
                 raise ValueError(
@@ -246,17 +279,17 @@ class Recipe(Section):
                 "training_set.simulation and substrate are both set; series are not yet drawn from "
                 "simulations with a substrate: leave one of them out"
             )
-        acquisition = self.training_set.acquisition or self.acquisition
+        acquisition = self.learned_acquisition
         if acquisition.scheme != "single_axis":
             raise ValueError(
                 f"training_set.simulation is set and the scheme is {acquisition.scheme}; allowed with it is "
                 "single_axis: leave training_set.simulation out"
             )
-        low, high = acquisition.tilt_min_deg, acquisition.tilt_max_deg
         n_tilts = acquisition.n_tilts
         if drawn is not None:
-            n_tilts = round((n_tilts - 1) * 2.0 * drawn[1] / (high - low)) + 1
-            low, high = -drawn[1], drawn[1]
+            span_deg = acquisition.tilt_max_deg - acquisition.tilt_min_deg
+            n_tilts = round((n_tilts - 1) * 2.0 * drawn[1] / span_deg) + 1
+        low, high = self.learned_tilts_deg
         if low < simulation.tilt_min_deg or high > simulation.tilt_max_deg:
             raise ValueError(
                 f"training_set.simulation covers {simulation.tilt_min_deg:g} to "

@@ -263,7 +263,7 @@ def _poses(
     rng: np.random.Generator,
 ) -> NDArray[Any]:
     """(n, 3, 3) rotations: tilts spread over the range, where `turned` of a particle that lies in n ways."""
-    low, high = acquisition.tilt_min_deg, acquisition.tilt_max_deg
+    low, high = acquisition.widest_tilts_deg
     rotations = tilt_rotations(low + (high - low) * (rng.permutation(n) + rng.uniform(size=n)) / n)
     if not turned:
         return rotations

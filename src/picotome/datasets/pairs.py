@@ -95,7 +95,7 @@ def substrate_of(
         recipe.substrate,
         specimen=specimen,
         volume=recipe.volume,
-        largest_tilt_deg=max(abs(acquisition.tilt_min_deg), abs(acquisition.tilt_max_deg)),
+        largest_tilt_deg=max(map(abs, acquisition.widest_tilts_deg)),
         rng=stream(recipe.seed, index, "substrate"),
     )
 

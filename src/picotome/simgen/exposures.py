@@ -67,6 +67,7 @@ def draw_exposures(
 ) -> Exposures:
     """Plan the images of one particle; tilts, errors and defocus draw from streams of their own."""
     tilt_deg = nominal_tilts_deg(acquisition, stream(seed, index, "tilts"))
+    tilt_deg = tilt_deg + draw_from(acquisition.tilt_offset_deg, rng=stream(seed, index, "tilt offset"))
     tilt_error_deg, shift_error_A = draw_geometry_errors(
         imperfection, len(tilt_deg), stream(seed, index, "geometry")
     )
@@ -81,7 +82,7 @@ def draw_exposures(
 
 
 def nominal_tilts_deg(acquisition: AcquisitionConfig, rng: np.random.Generator) -> NDArray[Any]:
-    """(n,) tilts that the user knows: listed, or in equal steps, and where they really came to lie.
+    """(n,) tilts that the user knows, before their offset: listed, or in equal steps, and their jitter.
 
     A dual-axis series goes through them twice.
     """

@@ -205,7 +205,7 @@ def train(
 
 def _feed(recipe: Recipe, train_files: list[Path], fabric: Fabric) -> Feed:
     """Give patches of stored pairs, or of pairs that are made for them."""
-    tilt_min_deg, tilt_max_deg = _widest_tilts_deg(recipe)
+    tilt_min_deg, tilt_max_deg = recipe.learned_tilts_deg
     symmetric_wedge = abs(tilt_min_deg + tilt_max_deg) < 1e-6
     if recipe.training_set.online:
         return OnlineFeed(recipe, fabric=fabric, symmetric_wedge=symmetric_wedge)
@@ -289,14 +289,6 @@ def _data(dataset: Path) -> str:
     return json.dumps([(e.split, e.index, e.sha256) for e in used])
 
 
-def _widest_tilts_deg(recipe: Recipe) -> tuple[float, float]:
-    drawn = recipe.training_set.tilt_max_deg
-    if drawn is not None:
-        return -drawn[1], drawn[1]
-    acquisition = recipe.training_set.acquisition or recipe.acquisition
-    return acquisition.tilt_min_deg, acquisition.tilt_max_deg
-
-
 def _learned(start: Path | None, *, recipe: Recipe) -> tuple[RepairNet | None, str | None]:
     """Network that a training starts from, and its recipe; one that does not fit is refused."""
     if start is None:
@@ -319,8 +311,9 @@ def _learned(start: Path | None, *, recipe: Recipe) -> tuple[RepairNet | None, s
 def _card(
     recipe: Recipe, epoch: int, scores: dict[str, float], precision: str, *, start: str | None
 ) -> ModelCard:
-    tilt_min_deg, tilt_max_deg = _widest_tilts_deg(recipe)
+    tilt_min_deg, tilt_max_deg = recipe.learned_tilts_deg
     drawn = recipe.training_set.tilt_max_deg
+    centred = recipe.learned_acquisition.tilt_offset_deg == (0.0, 0.0)
     network: dict[str, Any] = recipe.network.model_dump(mode="json")
     return ModelCard(
         voxel_size_A=recipe.volume.voxel_size_A,
@@ -333,6 +326,6 @@ def _card(
         recipe=recipe.name,
         precision=precision,
         picotome=__version__,
-        narrowest_tilt_max_deg=drawn[0] if drawn is not None else None,
+        narrowest_tilt_max_deg=drawn[0] if drawn is not None and centred else None,
         start=start,
     )

@@ -151,6 +151,8 @@ def _ranges(recipe: Recipe, acquisition: AcquisitionConfig) -> list[tuple[str, s
     ]
     if linear.lens_strength_A2[1] > 0.0:
         drawn.append(("atoms as lenses, Å² (linear engine)", linear.lens_strength_A2))
+    if acquisition.tilt_offset_deg != (0.0, 0.0):
+        drawn.insert(0, ("added to all tilts, °", acquisition.tilt_offset_deg))
     if recipe.training_set.tilt_max_deg is not None:
         drawn.insert(0, ("largest tilt, ±°", recipe.training_set.tilt_max_deg))
     counted = "no noise" if dose is None else f"{_plain(dose)} (log-uniform)"

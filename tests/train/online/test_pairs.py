@@ -54,7 +54,7 @@ def online(chosen, numbers):
             "acquisition.background_slope_rms=0.5",
         ],
         ["acquisition.missing_fraction=0.3", "acquisition.tilt_jitter_rms_deg=1"],
-        ["training_set.tilt_max_deg=[50, 70]"],
+        ["training_set.tilt_max_deg=[50, 65]", "acquisition.tilt_offset_deg=[-20, 20]"],
     ],
     ids=["plain", "errors", "optics", "linear", "background", "tilts", "wedge"],
 )

@@ -59,8 +59,10 @@ def imaged_acquisition(recipe: Recipe, task: Task) -> AcquisitionConfig:
 def has_own_tilts(recipe: Recipe, task: Task) -> bool:
     """Whether the tilts of a pair, and so its projector, are those of no other pair."""
     acquisition = particle_plan(recipe, *task)[2]
+    offset = acquisition.tilt_offset_deg
     drawn = acquisition.tilt_jitter_rms_deg[1] > 0.0 or acquisition.missing_fraction[1] > 0.0
-    wedge = recipe.training_set.tilt_max_deg is not None and task[0] != "held_out"
+    wedge = offset[0] < offset[1]
+    wedge |= recipe.training_set.tilt_max_deg is not None and task[0] != "held_out"
     return drawn or wedge or particle_simulation(recipe, *task) is not None
 
 

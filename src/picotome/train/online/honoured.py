@@ -33,6 +33,7 @@ _ACQUISITION = frozenset(
         "tilt_max_deg",
         "n_tilts",
         "tilts_deg",
+        "tilt_offset_deg",
         "tilt_jitter_rms_deg",
         "dose_e_per_A2",
         "tilt_error_rms_deg",
