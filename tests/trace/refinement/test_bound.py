@@ -164,6 +164,19 @@ def test_background_makes_the_bound_larger(specimen, make_linear):
     assert 1.05 * dark.crlb_pm < bright.crlb_pm
 
 
+def test_readout_noise_costs_what_a_background_of_its_variance_costs(specimen, make_linear):
+    """rms² electrons of background have the same variance in every pixel, and are known as well."""
+    series, rms_e = make_linear(errors=0.0), 3.0
+    read = replace(series, truth={**series.truth, "readout_noise_e": np.full(11, rms_e)})
+    lit = replace(series, images=series.images + np.float32(rms_e**2 / (1e4 * series.pixel_size_A**2)))
+    plain, by_readout, by_background = (
+        bound_positions(specimen, each, config=FIXED, dose_e_per_A2=1e4).atom_pm
+        for each in (series, read, lit)
+    )
+    np.testing.assert_allclose(by_readout, by_background, rtol=2e-3)
+    assert (by_readout > 1.05 * plain).all()
+
+
 def test_no_dose_is_an_error(specimen, make_linear):
     with pytest.raises(ValueError, match=r"states no dose_e_per_A2.*state it"):
         bound_positions(specimen, make_linear(errors=0.0), config=FIXED)

@@ -74,7 +74,7 @@ def bound_positions(
 
     The image model (probe, brightness of each element, gain and background of each image) is fitted to the
     images with atoms and geometry held at the truth; where the series knows no true geometry, at the nominal
-    one. Noise is counting alone. What `config` sets free is unknown to the bound too: brightness, gains,
+    one. Noise is counting, and the detector's readout where the series records it. What `config` sets free is unknown to the bound too: brightness, gains,
     background, and the geometry; common motions are projected out.
 
     Parameters
@@ -94,12 +94,13 @@ def bound_positions(
             "there is no bound; state it"
         )
     target, model, groups = _at_truth(specimen, replace(series, dose_e_per_A2=dose))
+    readout_e2 = _readout_e2(series)
+    target = _with_floor(target, target.noise.floor * target.noise.n_incident + readout_e2)
     nothing_else = _by_element(config).model_copy(update={"geometry": (), "gain": True, "background": True})
     known = replace(free_unknowns(nothing_else, n_groups=groups), positions=False)
     model = fit_images(model, target, known, n_steps=_FIT_STEPS).model
-    dark = replace(target.noise, floor=_DARK_COUNTS / target.noise.n_incident)
     free = free_unknowns(config, n_groups=groups)
-    found = covariance(model, replace(target, noise=dark), free, progress=progress)
+    found = covariance(model, _with_floor(target, _DARK_COUNTS + readout_e2), free, progress=progress)
     return bound_of(found, turns_removed=bool(turnable_axes(free)))
 
 
@@ -120,6 +121,17 @@ def bound_of(found: Covariance, *, turns_removed: bool) -> Bound:
         relative_error=found.relative_error,
         turns_removed=turns_removed,
     )
+
+
+def _readout_e2(series: TiltSeries) -> float:
+    """Variance that the detector adds to the electrons of a pixel, mean over the images."""
+    rms_e = series.truth.get("readout_noise_e")
+    return 0.0 if rms_e is None else float(np.square(rms_e).mean())
+
+
+def _with_floor(target: Target, counts: float) -> Target:
+    """Let every pixel have the variance of so many electrons more than it expects."""
+    return replace(target, noise=replace(target.noise, floor=counts / target.noise.n_incident))
 
 
 def _at_truth(specimen: Specimen, series: TiltSeries) -> tuple[Target, ImageModel, int]:
