@@ -74,8 +74,9 @@ def bound_positions(
 
     The image model (probe, brightness of each element, gain and background of each image) is fitted to the
     images with atoms and geometry held at the truth; where the series knows no true geometry, at the nominal
-    one. Noise is counting, and the detector's readout where the series records it. What `config` sets free is unknown to the bound too: brightness, gains,
-    background, and the geometry; common motions are projected out.
+    one. Noise is counting, and the detector's readout where the series records it. What `config` sets free is
+    unknown to the bound too: brightness, gains, background, and the geometry; common motions are projected
+    out.
 
     Parameters
     ----------
