@@ -9,7 +9,8 @@ from picotome.benchmark.gauge import tilt_error_left_deg
 from picotome.configs.imaging import AcquisitionConfig, OpticsConfig, VolumeConfig
 from picotome.configs.schema import RefinementConfig
 from picotome.records import Trace
-from picotome.simgen.acquisition import add_counting_noise, simulate_series
+from picotome.simgen.acquisition import simulate_series
+from picotome.simgen.detection import add_counting_noise, add_readout_noise
 from picotome.trace.refinement.bound import bound_positions
 from picotome.trace.refinement.refine import refine_trace
 
@@ -50,14 +51,18 @@ def make_linear(specimen):
     return make
 
 
-def noisy(series, seed):
+def noisy(series, seed, *, readout_e=0.0):
+    rng = np.random.default_rng(seed)
     images = add_counting_noise(
         series.images,
         dose_e_per_A2=DOSE_E_PER_A2,
         pixel_size_A=series.pixel_size_A,
-        rng=np.random.default_rng(seed),
+        rng=rng,
     )
-    return replace(series, images=images, dose_e_per_A2=DOSE_E_PER_A2)
+    known = {"dose_e_per_A2": DOSE_E_PER_A2, "pixel_size_A": series.pixel_size_A}
+    images = add_readout_noise(images, rms_e=readout_e, rng=rng, **known)
+    truth = {**series.truth, "readout_noise_e": np.full(len(images), readout_e)}
+    return replace(series, images=images, dose_e_per_A2=DOSE_E_PER_A2, truth=truth)
 
 
 def start(specimen, seed):
@@ -72,9 +77,13 @@ def start(specimen, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", [FIXED, FREE], ids=["geometry known", "geometry free"])
+@pytest.mark.parametrize(
+    ("config", "readout_e"),
+    [(FIXED, 0.0), (FIXED, 4.0), (FREE, 0.0)],
+    ids=["geometry known", "readout noise", "geometry free"],
+)
 def test_refinement_scatters_as_the_bound_and_its_own_uncertainty_say(
-    specimen, make_linear, rigid_error, config
+    specimen, make_linear, rigid_error, config, readout_e
 ):
     """Monte Carlo: one specimen, sixteen draws of the noise."""
     errors = 1.0 if config is FREE else 0.0
@@ -82,7 +91,11 @@ def test_refinement_scatters_as_the_bound_and_its_own_uncertainty_say(
     found, predicted, squares, angles = [], [], [], []
     for seed in range(16):
         refined = refine_trace(
-            start(specimen, seed), noisy(series, seed), elements=["Pt"], config=config, min_distance_A=1.8
+            start(specimen, seed),
+            noisy(series, seed, readout_e=readout_e),
+            elements=["Pt"],
+            config=config,
+            min_distance_A=1.8,
         )
         index = np.array(
             [np.linalg.norm(refined.trace.positions_A - p, axis=1).argmin() for p in specimen.positions_A]
@@ -98,7 +111,7 @@ def test_refinement_scatters_as_the_bound_and_its_own_uncertainty_say(
         predicted.append(refined.trace.uncertainty_pm[index])
         if errors:
             angles.append(tilt_error_left_deg(refined.images, series) ** 2)
-    bound = bound_positions(specimen, noisy(series, 0), config=config)
+    bound = bound_positions(specimen, noisy(series, 0, readout_e=readout_e), config=config)
     assert bound.turns_removed is bool(errors)
     assert np.sqrt(np.mean(squares)) == pytest.approx(bound.crlb_pm, rel=0.1)
     axis_pm = np.sqrt(np.mean(np.square(found), axis=(0, 1)))

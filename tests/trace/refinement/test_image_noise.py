@@ -4,7 +4,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from picotome.trace.refinement.noise import Noise, deviance, estimate_misfit, estimate_noise, variance
+from picotome.trace.refinement.noise import (
+    Noise,
+    deviance,
+    estimate_floor,
+    estimate_misfit,
+    estimate_noise,
+    variance,
+)
 
 level = st.floats(1e-3, 1.0)
 counts = st.floats(10.0, 1e4)
@@ -75,6 +82,18 @@ def test_unknown_noise_is_recovered(unit, misfit):
     assert noise.floor / unit == pytest.approx(0.02, rel=0.2)
     found = 0.0 if noise.misfit is None else noise.misfit.numpy()
     assert found == pytest.approx(np.full((6, 1), misfit), abs=0.02)
+
+
+@pytest.mark.parametrize("rms_e", [0.0, 0.7, 5.0])
+def test_what_a_detector_adds_is_measured_in_the_dark(rms_e):
+    images, expected = simulate(n_incident=500.0, floor=rms_e**2 / 500.0, misfit=0.1)
+    dark = expected < 1e-3
+    floor = estimate_floor(images, expected, dark, 500.0)
+    assert 500.0 * floor == pytest.approx(0.5 + rms_e**2, rel=0.03)
+    # Too few pixels to say.
+    dark[1:], dark[:, 1000:] = False, False
+    assert 0 < int(dark.sum()) < 400
+    assert estimate_floor(images, expected, dark, 500.0) == pytest.approx(0.5 / 500.0)
 
 
 @pytest.mark.parametrize("misfit", [0.0, 0.03, 0.1])

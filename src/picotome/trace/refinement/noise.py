@@ -23,6 +23,10 @@ import torch
 from torch import Tensor
 
 _N_CLASSES = 30
+# Half a count keeps the logarithm finite and costs little where there is signal.
+COUNTS_FLOOR = 0.5
+# Their variance is known to 7 %.
+_FEWEST_DARK = 400
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,20 @@ def estimate_misfit(images: Tensor, expected: Tensor, inside: Tensor, noise: Noi
     between = ((each - common).square() - error).mean().clamp_min(0.0)
     own = between / (between + error).clamp_min(torch.finfo(torch.float64).tiny)
     return (common + own * (each - common)).clamp_min(0.0).sqrt()[:, None]
+
+
+def estimate_floor(images: Tensor, expected: Tensor, dark: Tensor, n_incident: float) -> float:
+    """r of images of known dose: half a count, and the variance in `dark` pixels beyond that of counting.
+
+    That is what the detector's readout adds to every pixel; anybody can measure it beside a specimen. Too few
+    such pixels say nothing.
+    """
+    n_dark = int(dark.sum())
+    added = 0.0
+    if n_dark >= _FEWEST_DARK:
+        square = ((images - expected)[dark].double() * n_incident).square().mean()
+        added = float(square - expected[dark].double().clamp_min(0.0).mean() * n_incident)
+    return (COUNTS_FLOOR + max(added, 0.0)) / n_incident
 
 
 def estimate_noise(images: Tensor, expected: Tensor, inside: Tensor) -> Noise:

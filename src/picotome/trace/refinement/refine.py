@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from picotome.configs.schema import RefinementConfig
 from picotome.records import ImageFit, TiltSeries, Trace
@@ -19,7 +20,7 @@ from picotome.trace.refinement.fit import Fitted, Target, expected_images, fit_i
 from picotome.trace.refinement.focus import mirror_focus
 from picotome.trace.refinement.gauge import is_movable
 from picotome.trace.refinement.model import ImageModel
-from picotome.trace.refinement.noise import estimate_misfit, estimate_noise, variance
+from picotome.trace.refinement.noise import estimate_floor, estimate_misfit, estimate_noise, variance
 from picotome.trace.refinement.operators import one_torch_thread
 from picotome.trace.refinement.start import begin, find_shifts
 from picotome.trace.refinement.unknowns import (
@@ -46,6 +47,8 @@ _N_ROUNDS = 3
 _N_MIRRORS = 2
 # Pixels above this part of the brightest hold signal.
 _LIT = 0.02
+# Beyond the windows of all atoms by this much no atom is missing, either.
+_VACUUM_A = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +94,8 @@ def refine_trace(
     trace
         Atoms to start from, within some tenths of Å.
     series
-        Images and nominal tilts. With `dose_e_per_A2` the noise is known, without it is estimated.
+        Images and nominal tilts. With `dose_e_per_A2` counting noise is known, and what the detector adds is
+        measured in the vacuum; without it all is estimated.
     elements
         Chemical symbols that occur.
     config
@@ -138,6 +142,8 @@ def refine_trace(
     ).model
     if series.dose_e_per_A2 is None:
         target = _with_measured_noise(aligned, target, series)
+    else:
+        target = _with_measured_floor(aligned, target)
     model = roughly(aligned, target, first)
     for _ in range(n_mirrors):
         model, n_mirrored = mirror_focus(model, target)
@@ -193,6 +199,17 @@ def _with_measured_noise(model: ImageModel, target: Target, series: TiltSeries) 
     noise = replace(noise, misfit_floor=_LIT * float(expected.max()))
     misfit = estimate_misfit(target.images, expected, _lit(expected, target), noise)
     return replace(target, noise=replace(noise, misfit=misfit))
+
+
+def _with_measured_floor(model: ImageModel, target: Target) -> Target:
+    """Measure what the detector adds to every pixel, where no atom is near."""
+    expected, frame = expected_images(model, target), target.frame
+    touched = (expected > model.background.float()[:, None]).reshape(-1, 1, *frame.padded)
+    reach = math.ceil(_VACUUM_A / frame.pixel_size_A)
+    near = torch.nn.functional.max_pool2d(touched.float(), 2 * reach + 1, stride=1, padding=reach) > 0
+    dark = target.inside & ~near.reshape(target.inside.shape)
+    floor = estimate_floor(target.images, expected, dark, target.noise.n_incident)
+    return replace(target, noise=replace(target.noise, floor=floor))
 
 
 def _lit(expected: Tensor, target: Target) -> Tensor:

@@ -14,7 +14,7 @@ from picotome.geometry import tilt_rotations
 from picotome.records import TiltSeries
 from picotome.trace.refinement.fit import Target, expected_images
 from picotome.trace.refinement.model import Frame, ImageModel, pad_images
-from picotome.trace.refinement.noise import Noise
+from picotome.trace.refinement.noise import COUNTS_FLOOR, Noise
 from picotome.trace.refinement.unknowns import SPREAD
 
 if TYPE_CHECKING:
@@ -78,8 +78,7 @@ def begin(
     n_incident = _COUNTS_UNKNOWN / float(images.max())
     if series.dose_e_per_A2 is not None:
         n_incident = series.dose_e_per_A2 * pixel_A**2
-    # Half a count keeps the logarithm finite and costs little where there is signal.
-    noise = Noise(n_incident, 0.5 / n_incident)
+    noise = Noise(n_incident, COUNTS_FLOOR / n_incident)
     return Target(pad_images(images, frame), inside, frame, model, noise), model
 
 
