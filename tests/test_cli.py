@@ -136,6 +136,8 @@ def test_each_stage_is_a_command(particle, tiny_dataset, tmp_path):
             assert score["rmsd_pm"] < 15
     text = picotome("refine", tmp_path / "atoms.h5", series, "--out", tmp_path / "refined.h5")
     assert "expected from counting" in text
+    # The series says what optics it was simulated with.
+    assert "interference" in text
     picotome("score", tmp_path / "refined.h5", series, "--out", tmp_path / "better.json")
     assert json.loads((tmp_path / "better.json").read_text())["rigid_rmsd_pm"] < score["rigid_rmsd_pm"]
     assert "fit to 15 images" in picotome("show", tmp_path / "refined.h5")

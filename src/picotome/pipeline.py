@@ -183,6 +183,7 @@ def judge(file: Path, recipe: Recipe, *, model: Path, out: Path) -> HeldOut:
         elements=elements,
         config=recipe.refinement,
         min_distance_A=recipe.tracing.min_distance_A,
+        optics=recipe.optics,
     )
     traces["refined"] = refined.trace if refined is not None else EMPTY_TRACE
     images = refined.images if refined is not None else None

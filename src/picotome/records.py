@@ -197,6 +197,9 @@ class ImageFit:
         Gauss-Newton steps taken.
     misfit_image
         (n_tilts,) the same part of each image: large near zone axes. None in files of older versions.
+    coherence
+        Share of the interference of neighbouring atoms' waves that the images show: 1 for a still lattice in
+        a perfect lens; None where the optics were not known.
     """
 
     tilt_error_deg: Array
@@ -214,6 +217,7 @@ class ImageFit:
     n_removed: int
     n_steps: int
     misfit_image: Array | None = None
+    coherence: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,6 +71,7 @@ def find_floor(scene: Scene, specimen: Specimen, clean: TiltSeries) -> Floor:
             elements=elements_of(specimen),
             config=scene.refinement.model_copy(update={"change_atoms": False}),
             min_distance_A=TRACING.min_distance_A,
+            optics=scene.series.optics,
         )
     except ValueError as error:
         return no_floor(scene, note=str(error))

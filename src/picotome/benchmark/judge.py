@@ -156,6 +156,7 @@ def find_atoms(
             elements=elements,
             config=scene.refinement,
             min_distance_A=TRACING.min_distance_A,
+            optics=scene.series.optics,
         )
         return found.trace, found.images
 

@@ -54,6 +54,13 @@ def refine(
     min_distance_A: Annotated[
         float, typer.Option("--min-distance-A", help="Closest two atoms can be, Å.")
     ] = 1.8,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="Recipe with the microscope's optics, which say how neighbouring atoms interfere; default: "
+            "that of a simulated series."
+        ),
+    ] = "",
     device: Annotated[str, typer.Option(help="cpu, or cuda where torch finds a GPU.")] = "cpu",
 ) -> None:
     """Fit the atoms to the images themselves: positions in Å, with an error in pm for each atom.
@@ -62,6 +69,7 @@ def refine(
 
     Example: picotome refine atoms.h5 series.h5 --out refined.h5 --geometry tilt,turns,shifts,defocus
     """
+    from picotome.configs import load_recipe
     from picotome.datasets.stages import refine_file, refinement_config
     from picotome.progress import terminal_progress
     from picotome.report.tables import refinement_lines
@@ -78,6 +86,7 @@ def refine(
             config=config,
             min_distance_A=min_distance_A,
             device=device,
+            optics=load_recipe(recipe).optics if recipe else None,
             track=track,
         )
     typer.echo(refinement_lines(refined.trace, refined.images))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
+from picotome.configs.imaging import OpticsConfig
 from picotome.configs.schema import (
     Recipe,
     ReconstructionConfig,
@@ -23,7 +24,7 @@ from picotome.datasets.foreign import import_series
 from picotome.datasets.identity import versions
 from picotome.datasets.pairs import substrate_of
 from picotome.datasets.safe_write import safe_write, write_text
-from picotome.datasets.store import Record, pick, read_records, specimen_of, write_records
+from picotome.datasets.store import Record, pick, read_provenance, read_records, specimen_of, write_records
 from picotome.progress import Track, silent
 from picotome.recon.solvers import reconstruct
 from picotome.records import Score, Specimen, TiltSeries, Tomogram, Trace
@@ -167,6 +168,15 @@ def refinement_config(*, geometry: Sequence[str], brightness: str) -> Refinement
         raise ValueError(f"--{first['loc'][0]}: {first['msg']}; found {first['input']!r}") from error
 
 
+def _simulated_with(series_path: Path) -> OpticsConfig | None:
+    """Optics in the recipe that a series' file holds; None if it holds none that this version reads."""
+    recipe = read_provenance(series_path).get("recipe", {})
+    try:
+        return OpticsConfig.model_validate(recipe["optics"])
+    except (KeyError, ValidationError):
+        return None
+
+
 def refine_file(
     trace_path: Path,
     series_path: Path,
@@ -176,9 +186,13 @@ def refine_file(
     config: RefinementConfig,
     min_distance_A: float,
     device: str,
+    optics: OpticsConfig | None = None,
     track: Track,
 ) -> Refined:
-    """Refine the trace of one file against the series of another, and write atoms and image fit."""
+    """Refine the trace of one file against the series of another, and write atoms and image fit.
+
+    Where `optics` is None, those of the recipe that the series was simulated with are used, if it was.
+    """
     from picotome.trace.refinement.refine import refine_trace
 
     check_out(out, (*HDF5_SUFFIXES, ".xyz"))
@@ -201,6 +215,7 @@ def refine_file(
         elements=symbols,
         config=config,
         min_distance_A=min_distance_A,
+        optics=optics if optics is not None else _simulated_with(series_path),
         device=device,
         progress=lambda done, most: track("refine", done, most),
     )

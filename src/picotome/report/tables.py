@@ -49,6 +49,8 @@ def refinement_lines(trace: Trace, images: ImageFit) -> str:
         ("probe", f"core {images.core_sigma_A:.2f} Å, {tail}"),
         ("atoms", f"{images.n_added} added, {images.n_removed} removed"),
     ]
+    if images.coherence is not None:
+        lines.insert(3, ("waves", f"{images.coherence:.0%} of the interference of a still lattice"))
     if trace.uncertainty_pm is not None:
         rms = math.sqrt(float((trace.uncertainty_pm**2).sum(axis=1).mean()))
         lines.append(("error", f"{rms:.1f} pm rms expected from counting and misfit, common motions apart"))

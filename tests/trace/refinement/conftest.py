@@ -49,6 +49,8 @@ def model_of(specimen, tilt_deg, *, seed=0, rotation_deg=0.0, shift_A=0.0, defoc
         defocus_A=tensor(rng.normal(0, 1, n) * defocus_A),
         gain=tensor(np.exp(rng.normal(0, 1, n) * gain)),
         background=tensor(np.full(n, 1e-3)),
+        interference=torch.zeros(n, 1),
+        coherence=tensor(1.0),
     )
 
 

@@ -114,3 +114,46 @@ def fill_grams(
                     total += sums[a, b, c]
                 grams[i, a, b] = total
                 grams[i, b, a] = total
+
+
+@compiled
+def add_pairs(
+    first: Array, second: Array, strength: Array, place: Array, waves: Array, scale: float, image: Array
+) -> None:
+    """Add the products of the waves of pairs of atoms to an image: Re[strength ψ_first ψ_second*].
+
+    Parameters
+    ----------
+    first, second
+        (n_pairs,) indices of atoms.
+    strength
+        (n_pairs,) complex64.
+    place
+        (n, 2) atoms, in pixels of the image.
+    waves
+        (n, n_radii) complex64 wave of each atom over the distance from it; beyond, it is nothing.
+    scale
+        Radii per pixel.
+    image
+        (nx, ny) float32, added to.
+    """
+    n_x, n_y = image.shape
+    last = waves.shape[1] - 1
+    reach = last / scale
+    for p in range(len(first)):
+        i, j = first[p], second[p]
+        x_i, y_i, x_j, y_j = place[i, 0], place[i, 1], place[j, 0], place[j, 1]
+        a = strength[p]
+        for r in range(max(0, int(max(x_i, x_j) - reach) + 1), min(n_x, int(min(x_i, x_j) + reach) + 1)):
+            for c in range(max(0, int(max(y_i, y_j) - reach) + 1), min(n_y, int(min(y_i, y_j) + reach) + 1)):
+                at_i = scale * np.sqrt((r - x_i) ** 2 + (c - y_i) ** 2)
+                at_j = scale * np.sqrt((r - x_j) ** 2 + (c - y_j) ** 2)
+                k_i, k_j = int(at_i), int(at_j)
+                if k_i >= last or k_j >= last:
+                    continue
+                f_i, f_j = np.float32(at_i - k_i), np.float32(at_j - k_j)
+                u = waves[i, k_i] + f_i * (waves[i, k_i + 1] - waves[i, k_i])
+                v = waves[j, k_j] + f_j * (waves[j, k_j + 1] - waves[j, k_j])
+                re = u.real * v.real + u.imag * v.imag
+                im = u.imag * v.real - u.real * v.imag
+                image[r, c] += a.real * re - a.imag * im

@@ -3,9 +3,9 @@
 Unknowns are three groups: of the atoms, (n, 4): x, y, z (Å) and brightness; of the images, (n_tilts, k);
 common to all, (m,). Names of the second: gain, background, shift_x, shift_y, turn_x, turn_y, turn_z, defocus;
 of the third: core, tail, tail_fraction, spread; focus_x, focus_y, focus_z, a point in the specimen's frame
-that all images are focused on; and for the relative brightness of a group of atoms, group_0, group_1 …
-Derivatives of the first live on the atoms' windows and are kept as factors along x and y; those of the others
-are whole images.
+that all images are focused on; coherence; and for the relative brightness of a group of atoms, group_0,
+group_1 … Derivatives of the first live on the atoms' windows and are kept as factors along x and y; those of
+the others are whole images.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from picotome.trace.refinement.operators import chunks, draw, each_chunk, weigh
 N_ATOM = 4
 _GROUP = "group_"
 FOCUS = ("focus_x", "focus_y", "focus_z")
+COHERENCE = "coherence"
 
 
 class Unknowns(NamedTuple):
@@ -168,6 +169,7 @@ def _linearise_some(
     spots = make_spots(part, frame)
     strength = part.gain[:, None] * part.brightness_A2
     signal = _draw(spots, part, light=strength)
+    signal += (part.gain * part.coherence).float()[:, None] * part.interference
     images = signal + part.background.float()[:, None]
     beam = 2.0 * part.spread * (spots.posed_A[..., 2] - part.defocus_A[:, None])
     slope = torch.stack([torch.ones_like(beam), torch.ones_like(beam), beam], dim=-1) * strength[..., None]
@@ -234,6 +236,8 @@ def _common(name: str, part: ImageModel, spots: Spots, strength: Tensor, slope: 
         return _draw(spots, part, wider=strength * (spots.posed_A[..., 2] - part.defocus_A[:, None]) ** 2)
     if is_group(name):
         return _draw(spots, part, light=strength * (part.group == group_of(name)))
+    if name == COHERENCE:
+        return part.gain.float()[:, None] * part.interference
     core, tail = _shares(part)
     none, one = torch.zeros_like(core), torch.ones_like(core)
     if name == "tail_fraction":

@@ -4,9 +4,10 @@ Atom i, posed at (u, v, w) in image t (see `picotome.geometry`), adds
 
     g_t a_i [(1 − f) G(σ_c² + κ (w − d_t)²) + f G(σ_t² + κ (w − d_t)²)](x − u, y − v),
 
-with G(σ²) a normalised two-dimensional Gaussian; a constant b_t is added to the image. The probe has a core
-and a tail, both wider away from the plane of focus d_t (a geometric cone of semi-angle α has κ = α² / 4). The
-pixel is part of the probe.
+with G(σ²) a normalised two-dimensional Gaussian; a constant b_t is added to the image, and, where the optics
+are known, the interference of atoms that nearly share a column (`picotome.trace.refinement.interference`).
+The probe has a core and a tail, both wider away from the plane of focus d_t (a geometric cone of semi-angle α
+has κ = α² / 4). The pixel is part of the probe.
 """
 
 from __future__ import annotations
@@ -46,6 +47,11 @@ class ImageModel:
         (n_tilts,) plane of focus, relative to the origin along the beam.
     gain, background
         (n_tilts,) of each image.
+    interference
+        (n_tilts, n_pixels) float32 padded images that coherent waves would add, at a gain of 1; zero where
+        the optics are not known.
+    coherence
+        () share of that which is there.
     """
 
     positions_A: Tensor
@@ -60,6 +66,8 @@ class ImageModel:
     defocus_A: Tensor
     gain: Tensor
     background: Tensor
+    interference: Tensor
+    coherence: Tensor
 
 
 @dataclass(frozen=True)
@@ -191,7 +199,7 @@ def window_pixels(spots: Spots) -> Tensor:
 
 def image_range(model: ImageModel, tilts: slice) -> ImageModel:
     """Return the model of some of the images."""
-    per_image = ("rotations", "shift_A", "defocus_A", "gain", "background")
+    per_image = ("rotations", "shift_A", "defocus_A", "gain", "background", "interference")
     return replace(model, **{name: getattr(model, name)[tilts] for name in per_image})
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from picotome.configs.imaging import OpticsConfig
 from picotome.configs.schema import RefinementConfig
 from picotome.records import ImageFit, TiltSeries, Trace
 from picotome.trace.refinement.changes import change_atoms
@@ -19,6 +20,7 @@ from picotome.trace.refinement.covariance import covariance
 from picotome.trace.refinement.fit import Fitted, Target, expected_images, fit_images
 from picotome.trace.refinement.focus import mirror_focus
 from picotome.trace.refinement.gauge import is_movable
+from picotome.trace.refinement.interference import lens_of, with_interference
 from picotome.trace.refinement.model import ImageModel
 from picotome.trace.refinement.noise import estimate_floor, estimate_misfit, estimate_noise, variance
 from picotome.trace.refinement.operators import one_torch_thread
@@ -27,6 +29,7 @@ from picotome.trace.refinement.unknowns import (
     Free,
     free_unknowns,
     of_atoms,
+    with_coherence,
     with_known_spread,
     without_geometry,
 )
@@ -75,6 +78,7 @@ def refine_trace(
     elements: Sequence[str],
     config: RefinementConfig,
     min_distance_A: float,
+    optics: OpticsConfig | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Refined:
@@ -102,6 +106,9 @@ def refine_trace(
         What is free.
     min_distance_A
         Atoms are never much closer.
+    optics
+        Energy, aperture and detector: with them, the interference of atoms that nearly share a column is part
+        of the model, drawn anew before each fit of everything.
     device
         Where torch computes.
     progress
@@ -115,6 +122,9 @@ def refine_trace(
     """
     numbers = parse_elements(elements)
     free = free_unknowns(config, n_groups=len(numbers))
+    lens = lens_of(optics, numbers) if optics is not None else None
+    if lens is not None:
+        free = with_coherence(free)
     check_refinable(trace, series, free)
     target, model = begin(
         trace.positions_A,
@@ -131,8 +141,13 @@ def refine_trace(
     most = _ALIGN_STEPS + (1 + n_mirrors + _N_ROUNDS) * _COARSE_STEPS + config.n_steps
     counted = _counter(progress, most)
 
+    def seen(model: ImageModel) -> ImageModel:
+        return with_interference(model, target.frame, lens) if lens is not None else model
+
     def roughly(model: ImageModel, target: Target, free: Free = free) -> ImageModel:
-        fitted = fit_images(model, target, free, n_steps=_COARSE_STEPS, tolerance=_COARSE, step_done=counted)
+        fitted = fit_images(
+            seen(model), target, free, n_steps=_COARSE_STEPS, tolerance=_COARSE, step_done=counted
+        )
         return fitted.model
 
     # A probe that does not spread could be in focus anywhere: its spread waits until the focus is found.
@@ -163,10 +178,12 @@ def refine_trace(
         n_added, n_removed = n_added + added, n_removed + removed
         model = roughly(model, target)
     target = _with_measured_noise(model, target, series)
-    fitted = fit_images(model, target, free, n_steps=config.n_steps, step_done=counted)
+    fitted = fit_images(seen(model), target, free, n_steps=config.n_steps, step_done=counted)
     if progress is not None:
         progress(most, most)
     learned = _learned(fitted, target, n_added=n_added, n_removed=n_removed)
+    if lens is not None:
+        learned = replace(learned, coherence=float(fitted.model.coherence))
     return Refined(_as_trace(fitted.model, target, free, elements), learned)
 
 
@@ -177,6 +194,7 @@ def refine_first(
     elements: Sequence[str],
     config: RefinementConfig,
     min_distance_A: float,
+    optics: OpticsConfig | None = None,
 ) -> Refined | None:
     """Refine the first trace that can be refined; None if none can.
 
@@ -185,7 +203,7 @@ def refine_first(
     for trace in starts:
         with suppress(ValueError):
             return refine_trace(
-                trace, series, elements=elements, config=config, min_distance_A=min_distance_A
+                trace, series, elements=elements, config=config, min_distance_A=min_distance_A, optics=optics
             )
     return None
 

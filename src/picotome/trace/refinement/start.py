@@ -60,6 +60,7 @@ def begin(
     frame = Frame(shape, pixel_A, math.ceil(_REACH_A / pixel_A))
     images = torch.as_tensor(np.asarray(series.images, dtype=np.float32), device=device)
     inside = pad_images(torch.ones_like(images), frame) > 0
+    padded = pad_images(images, frame)
     none = tensor(np.zeros(len(images)))
     model = ImageModel(
         positions_A=tensor(positions_A),
@@ -74,12 +75,14 @@ def begin(
         defocus_A=none,
         gain=none + 1.0,
         background=none,
+        interference=torch.zeros_like(padded),
+        coherence=tensor(1.0),
     )
     n_incident = _COUNTS_UNKNOWN / float(images.max())
     if series.dose_e_per_A2 is not None:
         n_incident = series.dose_e_per_A2 * pixel_A**2
     noise = Noise(n_incident, COUNTS_FLOOR / n_incident)
-    return Target(pad_images(images, frame), inside, frame, model, noise), model
+    return Target(padded, inside, frame, model, noise), model
 
 
 def find_shifts(model: ImageModel, target: Target) -> ImageModel:

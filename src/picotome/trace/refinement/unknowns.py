@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from picotome.configs.schema import RefinementConfig
-from picotome.trace.refinement.linearised import FOCUS, N_ATOM, Unknowns, group_name, group_of, is_group
+from picotome.trace.refinement.linearised import (
+    COHERENCE,
+    FOCUS,
+    N_ATOM,
+    Unknowns,
+    group_name,
+    group_of,
+    is_group,
+)
 from picotome.trace.refinement.model import ImageModel
 from picotome.trace.refinement.rotations import rotation, rotation_vector
 
@@ -34,6 +42,7 @@ _WIDTH = {
     "tail": 1.0,
     "tail_fraction": 0.3,
     "spread": 2e-4,
+    COHERENCE: 1.0,
     **dict.fromkeys(FOCUS, 20.0),
 }
 # Variance per squared distance from focus of a cone of 30 mrad: α² / 4.
@@ -79,6 +88,11 @@ def free_unknowns(config: RefinementConfig, *, n_groups: int) -> Free:
     return Free(tuple(images), PROBE + focus + groups, brightness=config.brightness)
 
 
+def with_coherence(free: Free) -> Free:
+    """The same, and how coherent waves of neighbours are."""
+    return replace(free, common=(*free.common, COHERENCE))
+
+
 def of_atoms(free: Free) -> Free:
     """The same, with a brightness for each atom."""
     common = tuple(name for name in free.common if not is_group(name))
@@ -115,6 +129,7 @@ def prior(model: ImageModel, start: ImageModel, free: Free) -> tuple[Unknowns, U
         "tail": model.tail_A2 - start.tail_A2,
         "tail_fraction": model.tail_fraction - start.tail_fraction,
         "spread": model.spread - SPREAD,
+        COHERENCE: model.coherence - start.coherence,
         **dict(zip(FOCUS, _focus_A(model), strict=True)),
     }
     atoms = model.positions_A.new_zeros(len(model.positions_A), N_ATOM)
@@ -168,6 +183,7 @@ def moved(model: ImageModel, step: Unknowns, free: Free) -> ImageModel:
         tail_A2=(model.tail_A2 + common.get("tail", nothing)).clamp(_NARROWEST_A2, _WIDEST_A2),
         tail_fraction=(model.tail_fraction + common.get("tail_fraction", nothing)).clamp(0.0, 0.95),
         spread=(model.spread + common.get("spread", nothing)).clamp_min(0.0),
+        coherence=model.coherence + common.get(COHERENCE, nothing),
     )
 
 
