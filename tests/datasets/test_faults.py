@@ -136,7 +136,9 @@ def mounted(folder, *options):
         subprocess.run(["umount", folder], check=True)
 
 
-def test_a_disk_that_is_full(threads, tiny_recipe, tiny_dataset, tmp_path):
+def test_a_disk_that_is_full(threads, tiny_recipe, tiny_dataset, tmp_path, monkeypatch):
+    # There was space for all when the run began.
+    monkeypatch.setattr("picotome.datasets.generate.refuse_full_disk", lambda *_: None)
     disk, data = tmp_path / "disk", tmp_path / "disk" / "data"
     room = int(1.6 * pair_file(tiny_dataset, "train", 0).stat().st_size)
     with mounted(disk, "-t", "tmpfs", "-o", f"size={room}", "tmpfs"):
@@ -145,6 +147,19 @@ def test_a_disk_that_is_full(threads, tiny_recipe, tiny_dataset, tmp_path):
         nothing_half_written_is_listed(data)
         assert not list(data.rglob(".*.partial")) and not (data / "run.lock").exists()
         subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+        generate(tiny_recipe, data, splits=("train",), scheduler_address=threads)
+        is_as_undisturbed(data, tiny_dataset)
+
+
+def test_a_disk_that_has_no_space_for_all(threads, tiny_recipe, tiny_dataset, tmp_path):
+    disk, data = tmp_path / "disk", tmp_path / "disk" / "data"
+    one = pair_file(tiny_dataset, "train", 0).stat().st_size
+    with mounted(disk, "-t", "tmpfs", "-o", f"size={2 * one}", "tmpfs"):
+        with pytest.raises(OSError, match=r"its disk has \S+ MiB free: make space"):
+            generate(tiny_recipe, data, splits=("train",), scheduler_address=threads)
+        assert not list(data.rglob("*"))
+        # Just enough for three, and the lists.
+        subprocess.run(["mount", "-o", f"remount,size={4 * one}", disk], check=True)
         generate(tiny_recipe, data, splits=("train",), scheduler_address=threads)
         is_as_undisturbed(data, tiny_dataset)
 

@@ -1,9 +1,13 @@
 """The forecast of a dataset: counts that are exact, costs that are near, and nothing made."""
 
+import shutil
+
+import pytest
 from typer.testing import CliRunner
 
 from picotome.cli import app
 from picotome.configs import load_recipe
+from picotome.datasets.forecast.limits import Workers, refuse_small_memory
 from picotome.datasets.forecast.work import group_tasks
 from picotome.datasets.generate import missing_tasks
 from picotome.datasets.plan import SPLITS
@@ -17,12 +21,46 @@ _DERIVED = (
 )
 
 
+def dry_run(settings, out, *options):
+    overrides = [part for setting in settings for part in ("--set", setting)]
+    return CliRunner().invoke(
+        app, ["generate", "smoke", "--out", str(out), "--dry-run", *overrides, *options]
+    )
+
+
 def test_dry_run_prints_a_forecast_and_makes_nothing(tiny_settings, tmp_path):
-    out = tmp_path / "data"
-    overrides = [part for setting in tiny_settings for part in ("--set", setting)]
-    done = CliRunner().invoke(app, ["generate", "smoke", "--out", str(out), "--dry-run", *overrides])
+    done = dry_run(tiny_settings, tmp_path / "data")
     assert done.exit_code == 0, done.output
     assert "6 pairs to make" in done.output and "CPU-hours" in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_refuses_workers_with_too_little_memory(tiny_settings, tmp_path):
+    cluster = tmp_path / "cluster.yaml"
+    cluster.write_text("kind: local\nworkers: 1\nmemory: 100MB\n")
+    done = dry_run(tiny_settings, tmp_path / "data", "--cluster", str(cluster))
+    assert "CPU-hours" in done.output and done.exit_code == 1
+    assert isinstance(done.exception, ValueError)
+    assert "of memory and is ended at 90.6 MiB: raise `memory` in the cluster file" in str(done.exception)
+    assert list(tmp_path.iterdir()) == [cluster]
+
+
+@pytest.mark.parametrize(
+    ("needed_GiB", "advice"), [(3, "give --workers 2"), (9, "use a machine with more memory")]
+)
+def test_advice_where_workers_share_a_memory(needed_GiB, advice):
+    workers = Workers(number=4, n_cores=4, limit_bytes=2 * 2**30)
+    refuse_small_memory(2 * 2**30, workers)
+    with pytest.raises(ValueError, match=advice):
+        refuse_small_memory(needed_GiB * 2**30, workers)
+
+
+def test_dry_run_refuses_a_disk_that_is_too_small(tiny_settings, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage._replace(free=100_000))
+    done = dry_run(tiny_settings, tmp_path / "data")
+    assert "CPU-hours" in done.output and done.exit_code == 1
+    assert isinstance(done.exception, OSError) and "its disk has 0.1 MiB free" in str(done.exception)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -63,6 +63,7 @@ def generate(
     part = _part(slice_) if slice_ is not None else None
     if dry_run:
         from picotome.datasets.forecast.forecast import forecast, forecast_text
+        from picotome.datasets.forecast.limits import refuse_small_disk, refuse_small_memory
 
         forecasted = forecast(
             chosen,
@@ -74,6 +75,8 @@ def generate(
             part=part,
         )
         typer.echo(forecast_text(chosen.name, forecasted))
+        refuse_small_memory(forecasted.worker_bytes, forecasted.workers)
+        refuse_small_disk(forecasted.disk_bytes, forecasted.free_bytes, out)
         return
     with terminal_progress() as track:
         entries = generate_all(

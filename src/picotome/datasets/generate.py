@@ -22,6 +22,7 @@ from picotome.datasets.factory.lock import Lock, hold_folder, live_locks
 from picotome.datasets.factory.making import Order, found, lost, make_batch, tilts_shown, waiting_shown
 from picotome.datasets.factory.refusal import refuse_another_maker, refuse_another_recipe
 from picotome.datasets.factory.window import is_fatal, spread
+from picotome.datasets.forecast.disk import refuse_full_disk
 from picotome.datasets.manifest import (
     Entry,
     Journal,
@@ -84,7 +85,7 @@ def generate(
         If the scheduler cannot be reached, or the folder holds a dataset of another recipe, of other versions
         of the libraries or of a newer picotome, or another run is at work on it.
     OSError
-        If the folder cannot be written in, or its disk is full.
+        If the folder cannot be written in, or its disk is full or too small for what is left to make.
     """
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{part[0]:05d}-of-{part[1]:05d}" if part is not None else ""
@@ -95,10 +96,18 @@ def generate(
         wanted = _wanted(recipe, splits, part)
         if part is None:
             remove_partial(folder)
+        is_new = not (folder / "recipe.yaml").is_file()
         if not known:
             # What is asked for is to be seen while the files are looked through.
             _write_recipe(folder, recipe)
         entries, waiting = _look(recipe, folder, wanted, known, lock, track)
+        try:
+            refuse_full_disk(recipe, folder, [order.task for order in waiting])
+        except OSError:
+            # Who asks for less then makes no other dataset of this folder.
+            if is_new:
+                (folder / "recipe.yaml").unlink(missing_ok=True)
+            raise
         _write_recipe(folder, recipe)
         if part is None:
             # Entries of other splits stay; those of these are made anew: a particle may have failed.

@@ -9,14 +9,16 @@ from pathlib import Path
 
 from picotome.configs.schema import Recipe
 from picotome.configs.workers import LocalWorkers, QueueWorkers
-from picotome.datasets.forecast.limits import Workers, existing_folder, find_workers
+from picotome.datasets.forecast.disk import files_bytes
+from picotome.datasets.forecast.limits import Workers, existing_folder, find_workers, size_text
 from picotome.datasets.forecast.measure import Measured, Start, measure
 from picotome.datasets.forecast.work import Group, group_tasks
 from picotome.datasets.generate import missing_tasks
 from picotome.datasets.plan import Split
 
-_GIB, _MIB = 2.0**30, 2.0**20
 _HOUR_S = 3600.0
+# Of the process that hands out the work, with dask's scheduler in it, for each pair (benchmarks/factory.py).
+_RUN_S = 0.006
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,18 @@ class Forecast:
 
     @property
     def wall_s(self) -> float:
-        """Seconds on the clock, with every worker on a processor of its own where there are enough."""
+        """Seconds on the clock, with every worker on a processor of its own where there are enough.
+
+        One process hands out the work, and so very many workers wait for it.
+        """
         once_s = self.start.seconds + sum(each.once_s for each in self.measured)
         longest_s = max((each.particle_s + each.pair_s for each in self.measured), default=0.0)
+        n_pairs = sum(len(group.tasks) for group in self.groups)
         # The run itself starts first, and then its workers, side by side.
         return (
             self.start.seconds
             + once_s * self.workers.number / self.workers.n_cores
-            + max(self.work_s / self.workers.n_cores, longest_s)
+            + max(self.work_s / self.workers.n_cores, longest_s, n_pairs * _RUN_S)
         )
 
     @property
@@ -74,10 +80,7 @@ class Forecast:
     @property
     def disk_bytes(self) -> int:
         """Bytes of all files."""
-        return sum(
-            len(group.tasks) * each.pair_bytes + len(group.firsts) * each.simulation_bytes
-            for group, each in self._both
-        )
+        return files_bytes(self._both)
 
     @property
     def _both(self) -> list[tuple[Group, Measured]]:
@@ -148,22 +151,18 @@ def forecast_text(name: str, forecast: Forecast) -> str:
     ]
     workers, hours = forecast.workers, forecast.cpu_s / _HOUR_S
     n_built = sum(each.n_built for each in forecast.measured)
-    limit = "" if workers.limit_bytes is None else f"; it may use {workers.limit_bytes / _GIB:.1f} GiB"
+    limit = "" if workers.limit_bytes is None else f"; it may use {size_text(workers.limit_bytes)}"
     return "\n".join(
         [
             f"{name}: {sum(len(group.tasks) for group in forecast.groups):,} pairs to make",
             *table,
             f"CPU-hours:   {hours:.3g} ({forecast.start.seconds:.1f} s to start a worker)",
             f"wall time:   {_duration(forecast.wall_s)} on {workers.number} workers{workers.note}",
-            f"memory:      {forecast.worker_bytes / _MIB:,.0f} MiB for each worker{limit}",
-            f"disk:        {_size(forecast.disk_bytes)}; {_size(forecast.free_bytes)} are free",
+            f"memory:      {size_text(forecast.worker_bytes)} for each worker{limit}",
+            f"disk:        {size_text(forecast.disk_bytes)}; {size_text(forecast.free_bytes)} are free",
             f"From {n_built} particles that were built, and the steps of a few, timed on this machine.",
         ]
     )
-
-
-def _size(n_bytes: float) -> str:
-    return f"{n_bytes / _GIB:,.2f} GiB" if n_bytes >= 0.1 * _GIB else f"{n_bytes / _MIB:,.1f} MiB"
 
 
 def _duration(seconds: float) -> str:

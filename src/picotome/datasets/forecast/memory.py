@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from picotome.configs.schema import Recipe
 
-# A worker that has imported what it needs, before its first particle: Python, numpy, scipy, h5py, numba and
-# dask; with a wave engine also abTEM. Of one version of these libraries on Linux; a forecast measures it.
-PROGRAM_BYTES, ABTEM_BYTES = 230 * 2**20, 130 * 2**20
-# Volumes and images of a pair in its compressed file, against 4 bytes for each number, where it is not known.
-_STORED_SHARE = 0.5
 _FLOAT, _WEIGHTS = 4, 16
 # Images at once while one series is recorded: the ideal and the recorded ones in float32, expectation and
 # counts of all electrons in 8 bytes.
@@ -20,7 +15,7 @@ _PROJECTORS = 4
 
 
 def pair_memory_bytes(
-    recipe: Recipe, *, n_images: int, n_atoms: int, has_own_tilts: bool, file_bytes: int | None = None
+    recipe: Recipe, *, n_images: int, n_atoms: int, has_own_tilts: bool, file_bytes: int
 ) -> int:
     """Count what a worker holds of one pair at most, beside the program and a wave engine's arrays.
 
@@ -33,13 +28,12 @@ def pair_memory_bytes(
     has_own_tilts
         Whether pairs have projectors of their own, several of which are kept.
     file_bytes
-        Size of the pair's file, where it is known.
+        Size of the pair's file.
     """
     n = recipe.volume.n_voxels
     volume, images = _FLOAT * n**3, _FLOAT * n_images * n**2
-    file = int(_STORED_SHARE * (2 * volume + images)) if file_bytes is None else file_bytes
     projectors = (_PROJECTORS if has_own_tilts else 1) * _WEIGHTS * n_images * n**2
     imaging = _IMAGE_COPIES * images + n_atoms * (n_images * _ATOM_IMAGE_BYTES + 3 * _FLOAT * n)
     # While the file is summed up: both tomograms, a copy of one, and the file twice.
-    writing = 3 * volume + 2 * file + images
+    writing = 3 * volume + 2 * file_bytes + images
     return projectors + max(imaging, writing)
