@@ -177,6 +177,9 @@ def scales(start):
 
 def compare(n_atoms, n_images, n_pixels, n_steps):
     """The whole refinement, then Gauss-Newton against Adam."""
+    # Loops are compiled, and modules loaded, at the first call: that is not counted.
+    _, series, trace = problem(40, 7, 40)
+    refine_trace(trace, series, elements=["Pt"], config=CONFIG, min_distance_A=1.8)
     specimen, series, trace = problem(n_atoms, n_images, n_pixels)
     print(f"{n_atoms} atoms, {n_images} images of {n_pixels}², threads: {usable_threads()}")
     begun = clocks()
