@@ -48,7 +48,7 @@ class Material:
 
 # Evaporated a-C: 2.0 g/cm³ and bonds of 1.42 to 1.54 Å (Robertson, Mater. Sci. Eng. R 37, 129 (2002),
 # doi:10.1016/S0927-796X(02)00005-0). Amorphous Si3N4: 2.9 to 3.1 g/cm³, Si-N 1.73 Å, N-N 2.8, Si-Si 3.0 Å
-# (Misawa et al., J. Non-Cryst. Solids 34, 313 (1979), doi:10.1016/0022-3093(79)90018-5). The packing keeps
+# (Misawa et al., J. Non-Cryst. Solids 34, 313 (1979)). The packing keeps
 # the shortest bond, less a few per cent, and holds like atoms of the nitride apart as far as packs fast.
 MATERIALS: Mapping[str, Material] = {
     "carbon": Material("amorphous C", {"C": 1}, 2.0, {frozenset({"C"}): 1.4}),
