@@ -107,7 +107,7 @@ def test_a_disordered_particle_is_as_bright_at_every_tilt(engine, tolerance):
 def test_a_column_on_its_axis_is_brighter_while_short_and_darker_when_long():
     """Channelling: atoms focus the beam onto the next ones, and what they scattered is lost to the rest.
 
-    Pt along [110], 2.77 Å apart. Measured: 1.38 of the column 8° off its axis for three atoms, 0.80 for eight.
+    Pt along [110], 2.77 Å apart. Measured: 1.38 of the column 8° off axis for three atoms, 0.80 for eight.
     """
 
     def ratio(engine, n_atoms):
