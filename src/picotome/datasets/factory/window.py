@@ -19,6 +19,7 @@ _ASK_INTERVAL_S = 2.0
 # The scheduler and the client handle some hundred futures a second; smaller pieces go together.
 _FUTURES_PER_S = 50.0
 _LARGEST_BATCH = 64
+_UNDER_WAY = ("lost", "pending")
 # Between two looks for a result: short at first, then longer, which costs nothing while particles are slow.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _PAUSE_GROWTH = 0.002, 0.1, 1.5
 
@@ -82,6 +83,10 @@ def spread(
     while futures:
         _wait(stream, pace, lambda: tell(sum(map(len, futures.values())), pace.n_workers), patience_s)
         future = next(stream)
+        if future.status in _UNDER_WAY:
+            # Its worker died with the result before it was fetched, and the scheduler has it done again.
+            stream.add(future)
+            continue
         batch = futures.pop(future)
         if future.status == "finished":
             results: Sequence[Result | BaseException] = future.result()
