@@ -22,15 +22,14 @@ def client():
 
 def test_a_worker_that_dies_with_finished_results_loses_none(client):
     """As the kernel kills one that has done several particles which nobody has fetched yet."""
-    results = {}
-    for item, (made, pid) in spread(client, make, range(6)):
-        results[item] = made
-        if len(results) == 1:
-            # The others are finished meanwhile, and lie in the worker.
-            wait_until(lambda: sum(map(len, client.has_what().values())) >= 5)
-            (address,) = client.has_what()
-            os.kill(pid, signal.SIGKILL)
-            wait_until(lambda: address not in client.has_what())
+    coming = spread(client, make, range(6))
+    first, (made, pid) = next(coming)
+    # The others are finished meanwhile, and lie in the worker.
+    wait_until(lambda: sum(map(len, client.has_what().values())) >= 5)
+    (address,) = client.has_what()
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: address not in client.has_what())
+    results = {first: made} | {item: made for item, (made, _) in coming}
     assert results == {item: item for item in range(6)}
 
 
