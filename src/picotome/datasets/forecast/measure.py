@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -68,7 +68,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Start:
-    """What a worker takes before its first particle: seconds of one processor, and bytes."""
+    """What a worker takes beside its particles: seconds of one processor before the first, and bytes.
+
+    The bytes are those of a worker that has made some: modules and compiled loops come with the first.
+    """
 
     seconds: float
     memory_bytes: int
@@ -92,7 +95,8 @@ def measure(recipe: Recipe, groups: Sequence[Group], *, folder: Path) -> tuple[S
             key = _alike(group)
             if key not in known:
                 known[key] = pool.submit(measure_group, recipe, group, folder=folder).result()
-        return start, [known[_alike(group)] for group in groups]
+        warm = replace(start, memory_bytes=max(start.memory_bytes, pool.submit(_resident_bytes).result()))
+        return warm, [known[_alike(group)] for group in groups]
 
 
 def _alike(group: Group) -> tuple[bool, EngineName]:
@@ -102,7 +106,6 @@ def _alike(group: Group) -> tuple[bool, EngineName]:
 
 def _start(*, is_wave: bool) -> Start:
     """Import what workers import."""
-    import psutil
     from distributed import Worker  # noqa: F401
 
     from picotome.datasets import generate  # noqa: F401
@@ -112,7 +115,14 @@ def _start(*, is_wave: bool) -> Start:
 
         with quiet_abtem():
             pass
-    return Start(time.process_time(), int(psutil.Process().memory_info().rss))
+    return Start(time.process_time(), _resident_bytes())
+
+
+def _resident_bytes() -> int:
+    """Memory of this process; its arrays have been given back."""
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
 
 
 def measure_group(recipe: Recipe, group: Group, *, folder: Path) -> Measured:
