@@ -90,7 +90,9 @@ def linearise(
     """Linearise about a model, for the named unknowns of the images and the common ones."""
     parts = [
         _linearise_some(image_range(model, tilts), frame, free_images=free_images, free_common=free_common)
-        for tilts in chunks(len(model.gain), len(model.positions_A), 2 * frame.reach + 1)
+        for tilts in chunks(
+            len(model.gain), len(model.positions_A), 2 * frame.reach + 1, device=model.gain.device
+        )
     ]
     images, corner, x, y, posed_A, slope, of_image, common = (
         torch.cat(group) for group in zip(*parts, strict=True)

@@ -21,8 +21,9 @@ from picotome.trace.refinement.model import (
     weigh_windows,
 )
 
-# Windows of this many floats are worked on together.
-_CHUNK = 600_000
+# Windows of this many floats are worked on together: on a processor what its cache holds, elsewhere so many
+# that starting the work takes no time beside it, in about 1 GB.
+_CHUNK, _CHUNK_ELSEWHERE = 600_000, 30_000_000
 
 
 @contextmanager
@@ -104,16 +105,17 @@ def grams(spots: Spots, shares: Tensor, weights: Tensor) -> Tensor:
     return found
 
 
-def chunks(n_tilts: int, n: int, edge: int, *, times: int = 1) -> list[slice]:
+def chunks(n_tilts: int, n: int, edge: int, *, device: torch.device, times: int = 1) -> list[slice]:
     """Cut images into parts whose windows fit into a limited memory."""
-    step = max(1, _CHUNK // max(1, n * edge**2 * times))
+    chunk = _CHUNK if device.type == "cpu" else _CHUNK_ELSEWHERE
+    step = max(1, chunk // max(1, n * edge**2 * times))
     return [slice(start, start + step) for start in range(0, n_tilts, step)]
 
 
 def each_chunk(spots: Spots, *, times: int = 1) -> Iterator[tuple[slice, Spots]]:
     """Give the spots in some images at a time."""
     n_tilts, n = spots.corner.shape
-    for tilts in chunks(n_tilts, n, spots.x.shape[-1], times=times):
+    for tilts in chunks(n_tilts, n, spots.x.shape[-1], device=spots.corner.device, times=times):
         yield tilts, some_spots(spots, tilts)
 
 
