@@ -222,3 +222,21 @@ def test_a_bad_entry_of_a_list_is_told_once():
     assert "at least 1 item" not in str(caught.value)
     with pytest.raises(ValueError, match=r"specimens: found .* at least 1 item"):
         load_recipe("smoke", ["specimens=[]"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["substrate={}"], ["training_set.simulation and substrate", "leave one of them out"]),
+        (["acquisition.scheme=dual_axis"], ["training_set.simulation", "dual_axis", "single_axis"]),
+        (["acquisition.tilt_max_deg=80"], ["training_set.simulation covers", "-75 to 75", "80"]),
+        (["training_set.n_prism=0"], ["simulation saves", "n_prism 0"]),
+    ],
+)
+def test_a_simulation_that_cannot_give_the_series_is_refused(overrides, words):
+    shared = ["training_set.n_prism=2", "training_set.simulation={n_series: 2}"]
+    load_recipe("smoke", shared)
+    with pytest.raises(ValueError) as caught:
+        load_recipe("smoke", [*shared, *overrides])
+    for word in words:
+        assert word in str(caught.value)
