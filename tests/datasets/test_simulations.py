@@ -1,12 +1,14 @@
 """Many pairs from one simulation: made once, shared by all, the same bits whoever makes it."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from pair_files import pair_file
 
 from picotome.configs import load_recipe
+from picotome.datasets import generate as generate_module
 from picotome.datasets import pairs, simulations
 from picotome.datasets.generate import generate
 from picotome.datasets.naming import pair_identity
@@ -112,6 +114,19 @@ def test_whoever_comes_while_a_simulation_is_made_waits(counted, tmp_path):
     assert counted == [17]
     for _, series in found[1:]:
         np.testing.assert_array_equal(series.images, found[0][1].images)
+
+
+def test_pairs_that_would_wait_for_a_simulation_come_last(tmp_path, monkeypatch):
+    handed = []
+    monkeypatch.setattr(generate_module, "connect_workers", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(generate_module, "tilts_shown", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(
+        generate_module, "spread", lambda client, work, orders, **_: handed.extend(orders) or []
+    )
+    with pytest.raises(KeyError):
+        # Nothing is made, and so nothing can be told of it.
+        generate(_RECIPE, tmp_path, splits=("train",))
+    assert [order.task[1] for order in handed] == [0, 3, 5, 6, 1, 4, 2]
 
 
 def test_who_dies_while_simulating_leaves_nothing(counted, tmp_path, monkeypatch):

@@ -264,15 +264,18 @@ def _progress_name(recipe: Recipe, task: Task) -> str | None:
     return None if engine == "linear" else f"{engine} {config.kind} {task[1]}"
 
 
-def _rank(recipe: Recipe, order: Order) -> tuple[bool, int]:
+def _rank(recipe: Recipe, order: Order) -> int:
     """Order the tasks: slow ones first, so that what is left at the end finishes together.
 
-    Pairs drawn from one simulation come apart, each particle's first pair, which makes it, before all others:
-    no worker then waits for another's simulation.
+    Of pairs drawn from one simulation the first, which makes it, is slow. The others come at the very end and
+    apart: a worker that meets one before its simulation is made can only wait.
     """
     split, index = order.task
     _, engine, _ = particle_plan(recipe, split, index)
-    return order.name is None, index % n_series_of(recipe, split, engine)
+    if engine == "linear":
+        return 1
+    nth = index % n_series_of(recipe, split, engine)
+    return 1 + nth if nth else 0
 
 
 def _known_entries(folder: Path) -> dict[Task, Entry]:
