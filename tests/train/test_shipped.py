@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 from picotome.cli import app
 from picotome.configs import load_recipe
+from picotome.configs.imaging import SimulationConfig
 from picotome.configs.schema import NetworkConfig
 from picotome.datasets.pairs import elements_of, make_pair
 from picotome.datasets.store import read_records, write_records
@@ -70,7 +71,11 @@ def test_the_card_says_what_the_recipe_and_the_weights_say(general):
         for stage, recall in (("raw", 0.801), ("unet", 0.902), ("refined", 0.703))
     ]
     mixed = general.model_copy(
-        update={"training_set": general.training_set.model_copy(update={"n_prism": 5})}
+        update={
+            "training_set": general.training_set.model_copy(
+                update={"n_prism": 5, "simulation": SimulationConfig(n_series=3)}
+            )
+        }
     )
     text = model_card_text(card_of(mixed), mixed, n_parameters=1_361_457, rows=rows)
     chosen = mixed.training_set
@@ -81,7 +86,7 @@ def test_the_card_says_what_the_recipe_and_the_weights_say(general):
         "±58° to ±75°",
         "picotome 9.8.7",
         f"{chosen.n_train} simulated particles",
-        "5 by `prism`",
+        "5 by `prism` (multislice; 3 from each simulation)",
         "300 to 100000 (log-uniform)",
         "| shift error, rms, Å | 0 to 0.4 |",
         "| 0.9877 | 0.99 | 12.35 | 20 |",

@@ -96,7 +96,8 @@ def _data(recipe: Recipe) -> str:
     n_linear = chosen.n_train - chosen.n_prism
     engines = f"{n_linear} imaged by the engine `{chosen.engine}`"
     if chosen.n_prism:
-        engines += f", {chosen.n_prism} by `prism` (multislice)"
+        shared = f"; {chosen.simulation.n_series} from each simulation" if chosen.simulation else ""
+        engines += f", {chosen.n_prism} by `prism` (multislice{shared})"
     lines = [
         f"{chosen.n_train} simulated particles to learn from, {engines}, and {chosen.n_validation} to choose "
         f"the epoch by, imaged by `{chosen.engine}`; no measured data. "
