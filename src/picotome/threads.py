@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 Item = TypeVar("Item")
 
@@ -41,24 +39,6 @@ def map_in_threads(work: Callable[[Item], None], items: Sequence[Item]) -> None:
     with ThreadPoolExecutor(n_threads) as pool:
         for _ in pool.map(work, items):
             pass
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Keep each product of matrices to the thread that asks for it, for threads of our own to do many.
-
-    Threads of BLAS on top of ours would wait for one another, and could change the last bits of a product.
-    """
-    with _blas().limit(limits=1, user_api="blas"):
-        yield
-
-
-# Looking for the libraries takes as long as a few images.
-@lru_cache(maxsize=1)
-def _blas() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
 
 
 def _allowed_processors() -> int:

@@ -2,9 +2,8 @@
 
 The peak is the image of a free atom (`picotome.simgen.brightness`) at its own distance from the focal plane,
 blurred by the source, the thermal vibration, an extra blur (drift) and the pixel. It is written as a sum of
-Gaussians whose widths are the same for all atoms of an element, and whose weights follow the distance: an
-image is a handful of matrix products of separable factors, and each factor is the square of the next wider
-one.
+Gaussians whose widths are the same for all atoms of an element, and whose weights follow the distance; each
+variance is twice the one before, so that a factor along x or y is the square of the next wider one.
 """
 
 from __future__ import annotations
@@ -18,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from picotome.configs.imaging import OpticsConfig, VolumeConfig
-from picotome.geometry import axis_A
+from picotome.geometry import A_to_index, axis_A
 from picotome.records import Specimen, Substrate
 from picotome.simgen.aberrations import focal_nodes
 from picotome.simgen.atom_lens import lens_factors
 from picotome.simgen.brightness import atom_image, cross_section_A2
+from picotome.simgen.peak_sums import add_peaks
 from picotome.simgen.pose import distance_to_focus_A, pose_atoms, pose_substrate
-from picotome.threads import map_in_threads, one_blas_thread
+from picotome.threads import map_in_threads
 from picotome.units import wavelength_A
 
 _N_GAUSSIANS = 6
@@ -94,20 +94,20 @@ def image_linear(
         rng=rng,
         substrate=substrate,
     )
-    axis = axis_A(volume.n_voxels, volume.voxel_size_A).astype(np.float32)
     images = np.zeros((len(rotations), volume.n_voxels, volume.n_voxels), dtype=np.float32)
 
     def add_atoms(index: int) -> None:
         for kind in kinds:
-            _add_peaks(images[index], kind.positions_A[index], kind.integrals_A2[index], axis, kind.sigmas_A)
+            centres = A_to_index(kind.positions_A[index][:, :2], images.shape[1:], volume.voxel_size_A)
+            heights = kind.integrals_A2[index] * (0.5 / np.pi / kind.sigmas_A**2).astype(np.float32)
+            add_peaks(images[index], centres, heights, kind.sigmas_A / volume.voxel_size_A)
 
-    with one_blas_thread():
-        for start in range(0, len(images), _IMAGES_PER_REPORT):
-            block = range(start, min(start + _IMAGES_PER_REPORT, len(images)))
-            map_in_threads(add_atoms, block)
-            if progress is not None:
-                for index in block:
-                    progress(index + 1, len(images))
+    for start in range(0, len(images), _IMAGES_PER_REPORT):
+        block = range(start, min(start + _IMAGES_PER_REPORT, len(images)))
+        map_in_threads(add_atoms, block)
+        if progress is not None:
+            for index in block:
+                progress(index + 1, len(images))
     # The fit of the tails may fall below zero by 1e-5 of a peak; a microscope counts no negative electrons.
     np.maximum(images, 0.0, out=images)
     if saturation > 0.0:
@@ -346,21 +346,3 @@ def peak_profile(
     kernel = 2.0 * np.pi * fine * j0(2.0 * np.pi * np.asarray(radius_A)[:, None] * fine)
     profile: NDArray[Any] = np.trapezoid(kernel * spectrum, fine, axis=1)
     return profile
-
-
-def _add_peaks(
-    image: NDArray[Any],
-    atoms_A: NDArray[Any],
-    integrals_A2: NDArray[Any],
-    axis_A: NDArray[Any],
-    sigmas_A: NDArray[Any],
-) -> None:
-    """Add Gaussians of (n, k) integrals at (n, ≥ 2) positions to an image of (n_pixels, n_pixels)."""
-    widest = np.float32(-0.5 / sigmas_A[-1] ** 2)
-    x, y = (np.exp(widest * np.square(axis_A[:, None] - atoms_A[:, column])) for column in (0, 1))
-    for column in reversed(range(len(sigmas_A))):
-        height = integrals_A2[:, column] * np.float32(0.5 / np.pi / sigmas_A[column] ** 2)
-        image += (x * height) @ y.T
-        # Half the variance, for the next Gaussian.
-        np.square(x, out=x)
-        np.square(y, out=y)
