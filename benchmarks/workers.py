@@ -20,7 +20,7 @@ from pathlib import Path
 from distributed import LocalCluster
 
 from picotome.configs import load_recipe
-from picotome.datasets.factory.executors import ONE_THREAD
+from picotome.datasets.factory.executors import WORKER_ENVIRONMENT
 from picotome.datasets.generate import generate
 
 N_ROUNDS = 3
@@ -36,7 +36,7 @@ def seconds(recipe, address, folder):
 
 def main():
     n_pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 40
-    os.environ.update(ONE_THREAD)
+    os.environ.update(WORKER_ENVIRONMENT)
     options = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     times = {1: [], 2: []}
     with (

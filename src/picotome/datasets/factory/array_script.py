@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from picotome.configs.workers import QueueWorkers
-from picotome.datasets.factory.executors import ONE_THREAD
+from picotome.datasets.factory.executors import export_lines
 
 
 def array_script(
@@ -72,7 +72,7 @@ def array_script(
         "# is submitted again. Submit this, then the job that makes what is missing and joins the lists:",
         "#   job=$(sbatch --parsable array.sh)",
         "#   sbatch --dependency=afterany:$job --array=0 array.sh",
-        *(f"export {key}={value}" for key, value in ONE_THREAD.items()),
+        *export_lines(),
         *config.prologue,
         'if [ "$SLURM_ARRAY_TASK_ID" = 0 ]; then',
         f"  exec {shlex.join(words)}",

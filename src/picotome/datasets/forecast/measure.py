@@ -13,7 +13,7 @@ import numpy as np
 
 from picotome.configs.imaging import EngineName
 from picotome.configs.schema import Recipe
-from picotome.datasets.factory.executors import ONE_THREAD, with_environment
+from picotome.datasets.factory.executors import WORKER_ENVIRONMENT, with_environment
 from picotome.datasets.forecast.memory import pair_memory_bytes
 from picotome.datasets.forecast.particles import Built, build_particles, spread_out
 from picotome.datasets.forecast.work import Group, has_own_tilts, imaged_acquisition, pair_seconds
@@ -86,7 +86,7 @@ def measure(recipe: Recipe, groups: Sequence[Group], *, folder: Path) -> tuple[S
         On the disk that the dataset will be on.
     """
     with (
-        with_environment(ONE_THREAD),
+        with_environment(WORKER_ENVIRONMENT),
         ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
     ):
         start = pool.submit(_start, is_wave={group.engine for group in groups} != {"linear"}).result()
