@@ -89,7 +89,7 @@ def test_a_held_folder_stops_a_second_run(tmp_path, quick):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_lock_of_a_killed_process_is_set_aside_at_once(tmp_path):
+def test_the_lock_of_a_killed_process_is_set_aside_at_once(tmp_path, monkeypatch):
     hold = (
         "import sys, time; from pathlib import Path; from picotome.datasets.factory.lock import hold_folder\n"
         "with hold_folder(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
@@ -100,10 +100,10 @@ def test_the_lock_of_a_killed_process_is_set_aside_at_once(tmp_path):
         hold_folder(tmp_path).__enter__()
     process.kill()
     process.communicate()
-    begun = time.monotonic()
+    # Whoever waited for a beat would come to the time limit of the tests.
+    monkeypatch.setattr(lock_module, "BEAT_S", 1000.0)
     with hold_folder(tmp_path) as lock:
         assert read_lock(lock.path).pid == os.getpid()
-    assert time.monotonic() - begun < 1.0
     assert not list(tmp_path.iterdir())
 
 
@@ -189,7 +189,14 @@ def test_status_of_100_000_particles_is_quick(tiny_recipe, tmp_path):
     with open_journal(tmp_path) as journal:
         for i in range(50_000, 98_000):
             journal.add(entry(i, at_s=float(i), **more))
-    begun = time.process_time()
-    status = read_status(tmp_path)
-    assert status.done["train"] == 98_000
-    assert time.process_time() - begun < 2.0
+
+    def cpu_s(function, *args):
+        begun = time.process_time()
+        function(*args)
+        return time.process_time() - begun
+
+    assert read_status(tmp_path).done["train"] == 98_000
+    # Against parsing half of the list and no more: the other half, the rows and their counts cost about
+    # seven times that, whatever their number. How many seconds it is, benchmarks/factory.py prints.
+    parsing = min(cpu_s(json.loads, (tmp_path / "manifest.json").read_text()) for _ in range(3))
+    assert min(cpu_s(read_status, tmp_path) for _ in range(3)) < 20 * parsing
