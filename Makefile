@@ -23,8 +23,9 @@ $(VENV)/.lint: pyproject.toml constraints.txt | $(BIN)/picotome
 demo: $(BIN)/picotome
 	$(BIN)/picotome run quickstart --out runs/quickstart
 
+# Two processes: the fixtures of a file stay in one of them.
 test: $(VENV)/.test
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m slow
