@@ -7,10 +7,13 @@ from typer.testing import CliRunner
 
 from picotome.cli import app
 from picotome.configs import load_recipe
+from picotome.datasets.forecast.forecast import Forecast
 from picotome.datasets.forecast.limits import Workers, refuse_small_memory
+from picotome.datasets.forecast.measure import Measured, Start
 from picotome.datasets.forecast.work import group_tasks
 from picotome.datasets.generate import missing_tasks
-from picotome.datasets.plan import SPLITS
+from picotome.datasets.plan import SPLITS, particle_simulation
+from picotome.datasets.series import series_path
 
 _DERIVED = (
     "optics.abtem={}",
@@ -64,18 +67,43 @@ def test_dry_run_refuses_a_disk_that_is_too_small(tiny_settings, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pairs_of_a_simulation_are_counted_apart_from_their_particles():
+def test_pairs_of_a_simulation_are_counted_apart_from_their_particles(tmp_path):
     recipe = load_recipe("smoke", list(_DERIVED))
-    groups = group_tasks(recipe, [("train", index) for index in range(7)])
+    groups = group_tasks(recipe, [("train", index) for index in range(7)], folder=tmp_path)
     assert [(g.engine, len(g.tasks), len(g.firsts), g.n_images, g.n_pair_images) for g in groups] == [
         ("prism", 5, 2, 2 * 17, 5 * 5),
         ("linear", 2, 2, 2 * 5, 2 * 5),
     ]
 
 
-def test_both_axes_are_counted():
+def test_a_simulation_that_is_there_is_not_forecast_again(tmp_path):
+    recipe = load_recipe("smoke", list(_DERIVED))
+    path = series_path(particle_simulation(recipe, "train", 0), tmp_path / "simulations")
+    path.parent.mkdir()
+    path.touch()
+    tasks = [("train", index) for index in range(1, 7)]
+    groups = group_tasks(recipe, tasks, folder=tmp_path)
+    assert [(g.engine, len(g.tasks), g.n_simulated) for g in groups] == [("prism", 4, 1), ("linear", 2, 2)]
+    measured = Measured(
+        n_built=1,
+        fewest_atoms=9,
+        most_atoms=9,
+        n_probes=0.0,
+        n_waves=0.0,
+        particle_s=100.0,
+        pair_s=1.0,
+        once_s=0.0,
+        memory_bytes=0,
+        pair_bytes=1,
+        simulation_bytes=1000,
+    )
+    told = Forecast(tuple(groups), (measured, measured), Start(0.0, 0), Workers(1, 1, None), 0)
+    assert (told.work_s, told.disk_bytes) == (306.0, 3006)
+
+
+def test_both_axes_are_counted(tmp_path):
     recipe = load_recipe("smoke", ["acquisition.scheme=dual_axis"])
-    (group,) = group_tasks(recipe, [("train", 0)])
+    (group,) = group_tasks(recipe, [("train", 0)], folder=tmp_path)
     assert group.n_images == 14
 
 

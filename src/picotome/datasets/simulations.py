@@ -39,6 +39,11 @@ def stored_simulation(
     return read_series(recipe, path.parent)
 
 
+def has_simulation(recipe: SeriesRecipe, folder: Path) -> bool:
+    """Tell whether a dataset holds a simulation; its file is not opened."""
+    return series_path(recipe, folder / FOLDER).is_file()
+
+
 @contextmanager
 def _alone(lock: Path) -> Iterator[None]:
     """Hold a lock that the system releases when its process ends, in whatever way."""

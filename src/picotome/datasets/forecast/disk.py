@@ -25,7 +25,7 @@ def refuse_full_disk(recipe: Recipe, folder: Path, tasks: Sequence[Task]) -> Non
         If the files would need more than is free.
     """
     free_bytes = shutil.disk_usage(folder).free
-    groups = group_tasks(recipe, tasks)
+    groups = group_tasks(recipe, tasks, folder=folder)
     if _most_bytes(recipe, groups) <= free_bytes:
         return
     try:
@@ -40,7 +40,7 @@ def refuse_full_disk(recipe: Recipe, folder: Path, tasks: Sequence[Task]) -> Non
 def files_bytes(parts: Iterable[tuple[Group, Measured]]) -> int:
     """Count the bytes of all files."""
     return sum(
-        len(group.tasks) * each.pair_bytes + len(group.firsts) * each.simulation_bytes
+        len(group.tasks) * each.pair_bytes + group.n_simulated * each.simulation_bytes
         for group, each in parts
     )
 

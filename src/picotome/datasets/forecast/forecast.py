@@ -17,8 +17,8 @@ from picotome.datasets.generate import missing_tasks
 from picotome.datasets.plan import Split
 
 _HOUR_S = 3600.0
-# Of the process that hands out the work, with dask's scheduler in it, for each pair (benchmarks/factory.py).
-_RUN_S = 0.006
+RUN_S = 0.006
+"""Of the process that hands out the work, dask's scheduler in it, for each pair: benchmarks/factory.py."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Forecast:
         return (
             self.start.seconds
             + once_s * self.workers.number / self.workers.n_cores
-            + max(self.work_s / self.workers.n_cores, longest_s, n_pairs * _RUN_S)
+            + max(self.work_s / self.workers.n_cores, longest_s, n_pairs * RUN_S)
         )
 
     @property
@@ -88,7 +88,7 @@ class Forecast:
 
 
 def _group_s(group: Group, measured: Measured) -> float:
-    return len(group.firsts) * measured.particle_s + len(group.tasks) * measured.pair_s
+    return group.n_simulated * measured.particle_s + len(group.tasks) * measured.pair_s
 
 
 def forecast(
@@ -118,7 +118,7 @@ def forecast(
     if not tasks:
         return Forecast((), (), Start(0.0, 0), Workers(0, 1, None), free_bytes)
     workers = find_workers(n_workers, scheduler_address, n_tasks=len(tasks), cluster=cluster)
-    groups = group_tasks(recipe, tasks)
+    groups = group_tasks(recipe, tasks, folder=folder)
     start, measured = measure(recipe, groups, folder=disk)
     return Forecast(tuple(groups), tuple(measured), start, workers, free_bytes)
 
@@ -130,13 +130,13 @@ def forecast_text(name: str, forecast: Forecast) -> str:
     rows = [("pairs", "particles", "atoms", "images", "probes", "plane waves", "core hours")]
     names = [""]
     for group, measured in zip(forecast.groups, forecast.measured, strict=True):
-        n = len(group.firsts)
+        n = group.n_simulated
         rows.append(
             (
                 f"{len(group.tasks):,}",
                 f"{n:,}",
                 f"{measured.fewest_atoms:,}-{measured.most_atoms:,}",
-                f"{group.n_images:,}",
+                f"{group.n_images * n / len(group.firsts):,.0f}",
                 f"{n * measured.n_probes:,.0f}" if measured.n_probes else "-",
                 f"{n * measured.n_waves:,.0f}" if measured.n_waves else "-",
                 f"{_group_s(group, measured) / _HOUR_S:.3g}",

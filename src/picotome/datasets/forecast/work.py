@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from picotome.configs.imaging import AcquisitionConfig, EngineName
 from picotome.configs.schema import Recipe
 from picotome.datasets.plan import Split, n_series_of, particle_plan, particle_simulation
+from picotome.datasets.simulations import has_simulation
 from picotome.simgen.exposures import n_exposures
 
 Task = tuple[Split, int]
@@ -22,21 +24,29 @@ class Group:
     tasks
         Which.
     firsts
-        One pair of each particle that is simulated: pairs may share a simulation.
+        One pair of each particle: pairs may share a simulation.
+    n_stored
+        Of these particles, how many need not be simulated: the dataset holds their images.
     n_images, n_pair_images
-        Images that the engine makes for all of them, and images of all pairs.
+        Images of all these particles by the engine, and images of all pairs.
     """
 
     split: Split
     engine: EngineName
     tasks: tuple[Task, ...]
     firsts: tuple[Task, ...]
+    n_stored: int
     n_images: int
     n_pair_images: int
 
+    @property
+    def n_simulated(self) -> int:
+        """Particles that are yet to be simulated."""
+        return len(self.firsts) - self.n_stored
 
-def group_tasks(recipe: Recipe, tasks: Sequence[Task]) -> list[Group]:
-    """Sort pairs by split and engine, and count their simulations and images."""
+
+def group_tasks(recipe: Recipe, tasks: Sequence[Task], *, folder: Path) -> list[Group]:
+    """Sort pairs of a dataset by split and engine, and count their simulations and images."""
     found: dict[tuple[Split, EngineName], list[Task]] = {}
     for task in tasks:
         found.setdefault((task[0], particle_plan(recipe, *task)[1]), []).append(task)
@@ -46,8 +56,14 @@ def group_tasks(recipe: Recipe, tasks: Sequence[Task]) -> list[Group]:
         firsts = tuple({index // n_series: (split, index) for _, index in reversed(members)}.values())[::-1]
         n_images = sum(n_exposures(imaged_acquisition(recipe, task)) for task in firsts)
         n_pair_images = sum(n_exposures(particle_plan(recipe, *task)[2]) for task in members)
-        groups.append(Group(split, engine, tuple(members), firsts, n_images, n_pair_images))
+        n_stored = sum(_is_stored(recipe, task, folder) for task in firsts)
+        groups.append(Group(split, engine, tuple(members), firsts, n_stored, n_images, n_pair_images))
     return groups
+
+
+def _is_stored(recipe: Recipe, task: Task, folder: Path) -> bool:
+    shared = particle_simulation(recipe, *task)
+    return shared is not None and has_simulation(shared, folder)
 
 
 def imaged_acquisition(recipe: Recipe, task: Task) -> AcquisitionConfig:
