@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from picotome.simgen.transmission import SliceTransmission
 
-# Plane waves propagated together: few enough to stay in the processor's cache.
-WAVES_PER_BATCH = 16
 # Edges of the squares of scan positions that are handled together: PRISM crops one window around them all,
 # multislice propagates them all.
 PRISM_TILE = 10
@@ -222,14 +220,39 @@ def scattering_matrix(cell: Cell, potential: SliceTransmission, optics: OpticsCo
     """Propagate the plane waves of PRISM through a cell."""
     import abtem
 
-    return abtem.SMatrix(
+    from picotome.simgen.plane_waves import propagate_plane_waves
+
+    planned = abtem.SMatrix(
         semiangle_cutoff=optics.convergence_mrad,
         energy=optics.beam_energy_eV,
         potential=potential,
         interpolation=(cell.x.interpolation, cell.y.interpolation),
         # A number is allowed, though abTEM's annotation forgets it.
         downsample=downsample_angle_mrad(cell, optics),  # type: ignore[arg-type]
-    ).build(lazy=False, max_batch=WAVES_PER_BATCH)
+    )
+    extent_A = (cell.x.length_A, cell.y.length_A)
+    waves = propagate_plane_waves(
+        planned.wave_vectors,
+        np.asarray(potential.array),
+        extent_A=extent_A,
+        slice_thickness_A=cell.depth_A / cell.n_slices,
+        beam_energy_eV=optics.beam_energy_eV,
+        gpts=planned.downsampled_gpts,
+    )
+    # As abTEM has it: the probe at a place is the sum of its waves.
+    waves *= np.float32(cell.x.interpolation * cell.y.interpolation / (cell.x.gpts * cell.y.gpts))
+    return abtem.SMatrixArray(
+        waves,
+        wave_vectors=planned.wave_vectors,
+        semiangle_cutoff=optics.convergence_mrad,
+        energy=optics.beam_energy_eV,
+        interpolation=planned.interpolation,
+        extent=extent_A,
+        window_gpts=planned.window_gpts,
+        device="cpu",
+        # How far the detector may reach in the waves that were made smaller.
+        metadata=planned.build(lazy=True).metadata,
+    )
 
 
 def reduce_tile(

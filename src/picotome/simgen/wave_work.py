@@ -22,7 +22,6 @@ from picotome.simgen.aberrations import focal_nodes
 from picotome.simgen.abtem_engines import (
     MULTISLICE_TILE,
     PRISM_TILE,
-    WAVES_PER_BATCH,
     quiet_abtem,
     reduce_tile,
     scan_tile,
@@ -37,7 +36,7 @@ from picotome.units import wavelength_A
 Result = TypeVar("Result")
 
 _COMPLEX_BYTES = 8
-# Plane waves that are timed: one batch of the engine's.
+# Plane waves that are timed.
 _FEW_WAVES = 16
 
 
@@ -94,10 +93,11 @@ def _count(cell: Cell, engine: EngineName, optics: OpticsConfig) -> WaveWork:
         n_waves = count_plane_waves(cell.x, cell.y, optics)
         n_reduced = _reduced_window(cell, optics) ** 2
         n_matrix = n_waves * n_reduced * cell.x.interpolation * cell.y.interpolation
-        batch = 4 * WAVES_PER_BATCH * n_grid
+        # A wave, its spectrum, the propagator, and what makes it.
+        wave = 6 * n_grid
         # The waves of a tile's window and its probes.
         tile = 2 * n_waves * n_reduced + 3 * PRISM_TILE**2 * n_reduced
-        n_scanning = n_potential + n_matrix + max(batch, tile)
+        n_scanning = n_potential + n_matrix + max(wave, tile)
     else:
         n_scanning = n_potential + 5 * MULTISLICE_TILE**2 * n_grid
     return WaveWork(
