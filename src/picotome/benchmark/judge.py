@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from picotome.benchmark.gauge import gauge_of, score_in_gauge, tilt_error_left_deg
 from picotome.benchmark.plan import RECONSTRUCTION, SCORING, TRACING, Scene
@@ -49,6 +50,7 @@ ROW_KEYS = (
     "rmsd_translation_pm",
     "rmsd_species_pm",
     "crlb_species_pm",
+    "brightness_snr_species",
     "tilt_error_left_deg",
     "tilt_bound_deg",
     "misfit",
@@ -219,7 +221,8 @@ def make_row(
         "core_rmsd_pm": errors.core_rmsd_pm,
         "rmsd_translation_pm": score.rmsd_pm,
         "rmsd_species_pm": errors.rmsd_species_pm,
-        "crlb_species_pm": _bound_by_species(bound, specimen),
+        "crlb_species_pm": _crlb_by_species_pm(bound, specimen),
+        "brightness_snr_species": _snr_by_species(bound, specimen),
         "tilt_error_left_deg": None,
         "tilt_bound_deg": bound.tilt_deg if bound is not None else None,
         "misfit": images.misfit if images is not None else None,
@@ -249,15 +252,24 @@ def failed_rows(scene: Scene, *, dose_e_per_A2: float, model: Path | None, note:
     return [{**empty, **known, "stage": stage} for stage in stages(model)]
 
 
-def _bound_by_species(bound: Bound | None, specimen: Specimen) -> dict[str, float] | None:
+def _crlb_by_species_pm(bound: Bound | None, specimen: Specimen) -> dict[str, float] | None:
     """Root mean square over the atoms of each element."""
     if bound is None:
         return None
+    variance_pm2 = np.square(bound.atom_pm).sum(axis=1)
+    return {symbol: float(np.sqrt(variance_pm2[atoms].mean())) for symbol, atoms in _by_species(specimen)}
+
+
+def _snr_by_species(bound: Bound | None, specimen: Specimen) -> dict[str, float] | None:
+    """Median over the atoms of each element."""
+    if bound is None:
+        return None
+    return {symbol: float(np.median(bound.brightness_snr[atoms])) for symbol, atoms in _by_species(specimen)}
+
+
+def _by_species(specimen: Specimen) -> list[tuple[str, NDArray[Any]]]:
+    """Each element, and which atoms are of it."""
     from ase.data import chemical_symbols
 
-    variance_pm2 = np.square(bound.atom_pm).sum(axis=1)
     numbers = specimen.atomic_numbers
-    return {
-        chemical_symbols[z]: float(np.sqrt(variance_pm2[numbers == z].mean()))
-        for z in np.unique(numbers).tolist()
-    }
+    return [(chemical_symbols[z], numbers == z) for z in np.unique(numbers).tolist()]

@@ -60,7 +60,7 @@ def benchmark_page(rows: Sequence[Row], floors: Sequence[Row], *, picture: str, 
         f"Of the matched atoms; † where recall or precision is below {_ENOUGH:g}.",
         _markdown(*summary_table(rows)),
         "## Elements",
-        "RMSD of the atoms of one element over their bound, pm.",
+        _ELEMENTS_HEAD,
         _markdown(*element_table(rows)),
         "## The floor",
         _FLOOR_HEAD,
@@ -114,9 +114,10 @@ def element_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Header and lines of the refined stages, one for each element of specimens with several."""
     stages = [stage for stage in ("refined_raw", "refined_unet") if any(r["stage"] == stage for r in rows)]
     header = ["specimen", "engine", "dose", "imperfection", "element", *(_TITLES[s] for s in stages), "bound"]
+    header.append("brightness")
     lines = []
     for group in _groups(rows):
-        bounds = group[0]["crlb_species_pm"] or {}
+        bounds, snr = group[0]["crlb_species_pm"] or {}, group[0]["brightness_snr_species"] or {}
         by_stage = {row["stage"]: row["rmsd_species_pm"] or {} for row in group}
         for symbol in bounds if len(bounds) > 1 else ():
             lines.append(
@@ -127,6 +128,7 @@ def element_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
                     symbol,
                     *(_over(by_stage.get(stage, {}).get(symbol), bounds[symbol]) for stage in stages),
                     _cell(bounds[symbol], ".2f"),
+                    f"{_cell(snr.get(symbol), '.1f')} σ",
                 ]
             )
     return header, lines
@@ -196,6 +198,12 @@ def _notes(rows: Sequence[Row]) -> str:
         if row["note"]
     )
 
+
+_ELEMENTS_HEAD = """\
+RMSD of the atoms of one element over their bound, pm. Last column: brightness of the median atom over the
+bound of its error, so how surely the images show that it is there. Below about 5 σ no method finds all
+of the atoms and nothing else ([why](refinement.md#which-atoms-can-be-found)), unless it adds what it knows
+of crystals; a network does."""
 
 _FLOOR_HEAD = """\
 What more dose cannot lower, pm: the true atoms, refined from the images without noise. A sum of spots

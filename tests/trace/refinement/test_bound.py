@@ -88,7 +88,7 @@ def test_refinement_scatters_as_the_bound_and_its_own_uncertainty_say(
     """Monte Carlo: one specimen, sixteen draws of the noise."""
     errors = 1.0 if config is FREE else 0.0
     series = make_linear(errors=errors)
-    found, predicted, squares, angles = [], [], [], []
+    found, predicted, squares, angles, brightness = [], [], [], [], []
     for seed in range(16):
         refined = refine_trace(
             start(specimen, seed),
@@ -109,6 +109,7 @@ def test_refinement_scatters_as_the_bound_and_its_own_uncertainty_say(
         squares.append((error_pm**2).sum(axis=1).mean())
         found.append(error_pm)
         predicted.append(refined.trace.uncertainty_pm[index])
+        brightness.append(refined.trace.intensities[index])
         if errors:
             angles.append(tilt_error_left_deg(refined.images, series) ** 2)
     bound = bound_positions(specimen, noisy(series, 0, readout_e=readout_e), config=config)
@@ -121,6 +122,10 @@ def test_refinement_scatters_as_the_bound_and_its_own_uncertainty_say(
         assert np.sqrt(np.mean(angles)) == pytest.approx(bound.tilt_deg, rel=0.1)
     else:
         assert np.isnan(bound.tilt_deg)
+    # And so does the brightness of the atoms, all of which are Pt; gains and probe are free, so each draw has
+    # its own scale.
+    relative = np.array(brightness) / np.mean(brightness, axis=1, keepdims=True)
+    assert np.std(relative) == pytest.approx(np.sqrt(np.mean(bound.brightness_snr**-2.0)), rel=0.1)
     # Each atom's own estimate: right on average, along each axis, and for the good atoms as for the bad.
     z = np.array(found) / np.array(predicted)
     assert 0.85 < np.sqrt(np.mean(z**2)) < 1.15
@@ -139,6 +144,17 @@ def test_bound_falls_with_the_root_of_the_dose(specimen, make_linear):
     ]
     assert bounds[0] / bounds[1] == pytest.approx(np.sqrt(10.0), rel=0.02)
     assert bounds[1] / bounds[2] == pytest.approx(np.sqrt(10.0), rel=0.02)
+
+
+def test_atoms_stand_out_with_the_root_of_the_dose(specimen, make_linear):
+    series = make_linear(errors=0.0)
+    faint, bright = (
+        bound_positions(specimen, series, config=FIXED, dose_e_per_A2=dose).brightness_snr
+        for dose in (1e3, 1e5)
+    )
+    np.testing.assert_allclose(bright / faint, 10.0, rtol=0.05)
+    shared = FIXED.model_copy(update={"brightness": "element"})
+    assert np.isnan(bound_positions(specimen, series, config=shared, dose_e_per_A2=1e4).brightness_snr).all()
 
 
 def test_bound_from_noisy_images_is_that_from_noise_free_ones(specimen, make_linear):

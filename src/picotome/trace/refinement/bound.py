@@ -51,6 +51,9 @@ class Bound:
     turns_removed
         Whether a common rotation is free in this geometry and was projected out, so that the bound compares
         with the RMSD after a rigid fit; else with that after the translation is removed.
+    brightness_snr
+        (n,) brightness of each atom over the bound of its error: how surely the images show that it is there.
+        NaN where the atoms of an element share one brightness.
     """
 
     crlb_pm: float
@@ -59,6 +62,7 @@ class Bound:
     tilt_deg: float
     relative_error: float
     turns_removed: bool
+    brightness_snr: Array
 
 
 @one_torch_thread()
@@ -102,7 +106,10 @@ def bound_positions(
     model = fit_images(model, target, known, n_steps=_FIT_STEPS).model
     free = free_unknowns(config, n_groups=groups)
     found = covariance(model, _with_floor(target, _DARK_COUNTS + readout_e2), free, progress=progress)
-    return bound_of(found, turns_removed=bool(turnable_axes(free)))
+    brightness_A2 = model.brightness_A2.cpu().numpy()
+    if free.brightness == "element":
+        brightness_A2 = np.full_like(brightness_A2, np.nan)
+    return bound_of(found, brightness_A2=brightness_A2, turns_removed=bool(turnable_axes(free)))
 
 
 def _by_element(config: RefinementConfig) -> RefinementConfig:
@@ -110,7 +117,7 @@ def _by_element(config: RefinementConfig) -> RefinementConfig:
     return config.model_copy(update={"brightness": "element"})
 
 
-def bound_of(found: Covariance, *, turns_removed: bool) -> Bound:
+def bound_of(found: Covariance, *, brightness_A2: Array, turns_removed: bool) -> Bound:
     """Sum a covariance up."""
     variance_A2 = np.einsum("nii->ni", found.positions_A2)
     per_axis = np.sqrt(variance_A2.mean(axis=0)) * PM_PER_A
@@ -121,6 +128,7 @@ def bound_of(found: Covariance, *, turns_removed: bool) -> Bound:
         tilt_deg=float(np.rad2deg(found.turn_rad)),
         relative_error=found.relative_error,
         turns_removed=turns_removed,
+        brightness_snr=brightness_A2 / np.sqrt(found.brightness),
     )
 
 
