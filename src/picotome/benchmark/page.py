@@ -228,7 +228,8 @@ Simulated series are kept (`--cache`) and finished groups are not repeated. This
 `floor.json` and the pictures are what the command writes.
 
 - **Specimens**: nanoparticles with strain and disorder in a random orientation, imaged by abTEM's PRISM
-  (300 kV, 30 mrad, 40–95 mrad, source size 0.3 Å): 21 images over ±65°, pixels of 0.4 Å.
+  (300 kV, 30 mrad, 40–95 mrad, source size 0.3 Å): 21 images over ±65°, pixels of 0.4 Å. The structure of
+  a file (`--particle FILE --particle-engine linear --particle-engine prism`) is imaged as it is.
 - **Imperfection** `none`; `middle`: tilt error 0.3° rms about three axes, shift 0.2 Å rms; `worst`: tilt
   error 0.6° rms about three axes, shift 0.4 Å rms, defocus 15 Å rms, background 2 % of the brightest pixel,
   gain 5 % rms. The program knows none of it.
