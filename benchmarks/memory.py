@@ -1,8 +1,8 @@
-"""Memory of a worker over 500 particles, beside its forecast.
+"""Memory of a worker over hundreds of particles, beside its forecast.
 
     python benchmarks/memory.py
 
-One worker makes 500 linear pairs of the preset `quickstart`, and another 500 tiny ones by PRISM (preset
+One worker makes 500 linear pairs of the preset `quickstart`, and another 200 tiny ones by PRISM (preset
 `smoke`, three tilts). Its memory is read whenever a pair is finished.
 """
 
@@ -20,7 +20,8 @@ from picotome.datasets.factory.executors import WORKER_ENVIRONMENT, with_environ
 from picotome.datasets.forecast.forecast import forecast
 from picotome.datasets.generate import generate
 
-N_PARTICLES = 500
+N_PARTICLES = {"linear": 500, "prism": 200}
+N_COLUMNS = 5
 MIB = 2.0**20
 CASES = {
     "linear": ("quickstart", ()),
@@ -51,17 +52,19 @@ def sampled(recipe, folder):
 
 
 def main():
-    ends = range(0, N_PARTICLES + 1, N_PARTICLES // 5)
-    print("Most memory of the worker, MiB, over particles")
-    print("| engine | " + " | ".join(f"{a + 1} to {b}" for a, b in pairwise(ends)) + " | forecast |")
-    print("|---" * (len(ends) + 1) + "|")
+    print("Most memory of the worker, MiB, in each fifth of the particles")
+    print(
+        "| engine | particles | 1st | 2nd | 3rd | 4th | 5th | forecast |\n|---|---|---|---|---|---|---|---|"
+    )
     for engine, (preset, settings) in CASES.items():
-        recipe = load_recipe(preset, [f"training_set.n_train={N_PARTICLES}", *settings])
+        n = N_PARTICLES[engine]
+        recipe = load_recipe(preset, [f"training_set.n_train={n}", *settings])
         with TemporaryDirectory() as name:
             said = forecast(recipe, Path(name), splits=("train",), n_workers=1).worker_bytes
             found = sampled(recipe, Path(name))
-        most = " | ".join(f"{max(found[a:b]) / MIB:.1f}" for a, b in pairwise(ends))
-        print(f"| {engine} | {most} | {said / MIB:.0f} |", flush=True)
+        fifths = pairwise(range(0, n + 1, n // N_COLUMNS))
+        most = " | ".join(f"{max(found[a:b]) / MIB:.0f}" for a, b in fifths)
+        print(f"| {engine} | {n} | {most} | {said / MIB:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ import numpy as np
 
 from picotome.datasets.factory.executors import WORKER_ENVIRONMENT
 
-N_EACH, N_SHARED, N_ROUNDS, N_TABLE = 4, 16, 3, 10_000
+N_EACH, N_SHARED, N_ROUNDS, N_TABLE = 4, 16, 2, 10_000
 BASE_A, BASE_VOXELS = 30.0, 144
 
 
@@ -93,6 +93,9 @@ def measured_pairs(settings):
             work = count_work(recipe, built[task], engine="linear", n_images=n_images, tail_A=tail_A)
             counts = [getattr(work, name) for name in UNITS]
             rows.append({"seconds": seconds, "counts": counts, "build_s": built[task].seconds})
+        file_bytes = sum(path.stat().st_size for path in folder.rglob("*.h5")) / N_EACH
+        for row in rows:
+            row["file_bytes"] = file_bytes
     return rows
 
 
@@ -115,7 +118,9 @@ def sweep():
             pairs = measured_pairs((*blobs_of(BASE_A), *settings))
             rows += [{"sweep": name, "value": value, **pair} for pair in pairs]
             mean = statistics.mean(pair["seconds"] for pair in pairs)
-            print(f"{name} = {value}: {mean:.2f} s a pair", flush=True)
+            print(
+                f"{name} = {value}: {mean:.2f} s and {pairs[0]['file_bytes'] / 1e6:.1f} MB a pair", flush=True
+            )
     return rows
 
 
@@ -158,7 +163,7 @@ def bare_rate(n_processes):
 
 
 def worker_rates():
-    """Medians of pairs per second: {1: …, 2: …} of workers, and of bare processes."""
+    """Mean pairs per second of one and two workers, and of bare processes; and processor seconds of these."""
     from distributed import LocalCluster
 
     from picotome.datasets.generate import generate
@@ -188,7 +193,7 @@ def worker_rates():
             rate, cpu = bare_rate(n_processes)
             rates["processes", n_processes].append(rate)
             bare_cpu.append(cpu)
-    return {key: statistics.median(values) for key, values in rates.items()}, statistics.mean(bare_cpu)
+    return {key: statistics.mean(values) for key, values in rates.items()}, statistics.mean(bare_cpu)
 
 
 def against_astra():

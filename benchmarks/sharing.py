@@ -2,9 +2,9 @@
 
     python benchmarks/sharing.py
 
-A particle of the preset `pt` is imaged by PRISM from -75° to 75° in steps of 2°, without noise, and one pair
-is drawn from that; then the same dataset is asked for ten. Seconds of a processor, those of starting the
-second run included.
+A particle of the preset `quickstart` is imaged by PRISM from -75° to 75° in steps of 2°, without noise, and
+one pair is drawn from that; then the same dataset is asked for ten. Seconds of a processor, those of starting
+the second run included.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ SETTINGS = (
 def main():
     with TemporaryDirectory() as folder:
         first, more = (
-            run("pt", (*SETTINGS, f"training_set.n_train={n}"), Path(folder)).cpu_s for n in (1, 10)
+            run("quickstart", (*SETTINGS, f"training_set.n_train={n}"), Path(folder)).cpu_s for n in (1, 10)
         )
     print(
         f"one pair: {first:.1f} s; nine more: {more:.1f} s; ten cost {(first + more) / first:.3f} times one"
