@@ -41,7 +41,9 @@ def draw_floor(path: Path, *, floors: Sequence[Floor]) -> None:
                 "color": ELEMENT_COLOURS[number % len(ELEMENT_COLOURS)],
                 "marker": _MARKERS[number % len(_MARKERS)],
             }
-            label = f"{floor['specimen']}, {floor['imperfection']}: {floor['floor_pm']:.2f} pm"
+            # As in the picture of the table, PRISM goes without saying.
+            engine = "" if floor["engine"] == "prism" else f" ({floor['engine']})"
+            label = f"{floor['specimen']}{engine}, {floor['imperfection']}: {floor['floor_pm']:.2f} pm"
             misfit = _PERCENT * np.asarray(floor["misfit_image"])
             images.plot(floor["overlap_image"], misfit, linestyle="", markersize=4, alpha=0.8, **style)
             depth.plot(*_in_bins(floor), markersize=4, label=label, **style)
