@@ -24,7 +24,12 @@ from picotome.datasets.generate import generate
 PRESETS = ("pt", "pdpt_core_shell", "pt_dumbbell", "ptni", "ptni_ga", "batio3", "amorphous", "crox")
 CASES = {
     "linear": ("training_set.engine=linear", "training_set.n_train=40"),
-    "prism": ("training_set.engine=prism", "training_set.n_train=2", "training_set.acquisition.n_tilts=3"),
+    "prism": (
+        "training_set.engine=prism",
+        "training_set.n_train=2",
+        "acquisition.n_tilts=3",
+        "training_set.acquisition.n_tilts=3",
+    ),
 }
 MIB = 2.0**20
 
