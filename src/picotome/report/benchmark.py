@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from picotome.report.canvas import FAINT, GREEN, GREY, PURPLE, STAGE_COLOURS, png
+from picotome.report.canvas import FAINT, GREEN, GREY, PURPLE, STAGE_COLOURS, png, scene_name
 
 Row = Mapping[str, Any]
 
@@ -110,7 +110,7 @@ def _finish_axes(panels: Any, rows: Sequence[Row]) -> None:
 def _title(rows: Sequence[Row], specimen: str, engine: str) -> str:
     n_atoms = [r["n_atoms"] for r in rows if (r["specimen"], r["engine"]) == (specimen, engine)]
     count = next((n for n in n_atoms if n is not None), None)
-    name = specimen if engine == "prism" else f"{specimen} ({engine})"
+    name = scene_name(specimen, engine)
     return name if count is None else f"{name}, {count} atoms"
 
 

@@ -66,6 +66,11 @@ def png(path: Path, *, width_in: float, height_in: float) -> Iterator[Any]:
             temporary.unlink(missing_ok=True)
 
 
+def scene_name(specimen: str, engine: str) -> str:
+    """Name a specimen of the benchmark; that it was imaged by PRISM goes without saying."""
+    return specimen if engine == "prism" else f"{specimen} ({engine})"
+
+
 def scale_bar_A(extent_A: float) -> float:
     """Round length of a scale bar, Å: the largest of 1, 2, 5, 10, … that is at most 35 % of the extent."""
     fitting = [length for length in _NICE_A if length <= 0.35 * extent_A]

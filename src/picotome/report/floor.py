@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from picotome.report.canvas import ELEMENT_COLOURS, png
+from picotome.report.canvas import ELEMENT_COLOURS, png, scene_name
 
 Floor = Mapping[str, Any]
 
@@ -41,9 +41,8 @@ def draw_floor(path: Path, *, floors: Sequence[Floor]) -> None:
                 "color": ELEMENT_COLOURS[number % len(ELEMENT_COLOURS)],
                 "marker": _MARKERS[number % len(_MARKERS)],
             }
-            # As in the picture of the table, PRISM goes without saying.
-            engine = "" if floor["engine"] == "prism" else f" ({floor['engine']})"
-            label = f"{floor['specimen']}{engine}, {floor['imperfection']}: {floor['floor_pm']:.2f} pm"
+            name = scene_name(floor["specimen"], floor["engine"])
+            label = f"{name}, {floor['imperfection']}: {floor['floor_pm']:.2f} pm"
             misfit = _PERCENT * np.asarray(floor["misfit_image"])
             images.plot(floor["overlap_image"], misfit, linestyle="", markersize=4, alpha=0.8, **style)
             depth.plot(*_in_bins(floor), markersize=4, label=label, **style)
