@@ -5,6 +5,7 @@ import pytest
 
 from picotome.configs.schema import RefinementConfig
 from picotome.records import TiltSeries, Trace
+from picotome.trace.refinement.checks import find_in_view
 from picotome.trace.refinement.refine import refine_trace
 
 
@@ -106,8 +107,16 @@ def test_atoms_outside_the_field_of_view(good):
     refused(
         replace(trace, positions_A=positions_A),
         series,
-        r"2 of 60 atoms of the trace are outside the field of view \(±9.2 × ±9.2 Å\)",
+        r"2 of 60 atoms of the trace are outside the field of view \(19.2 × 19.2 Å\)",
     )
+
+
+def test_the_field_of_view_ends_at_the_edges_of_its_pixels(good):
+    """Which are not alike on both sides of the origin: an even axis has one pixel more before it."""
+    trace, series = good
+    across_A = (-9.79, 9.39, -9.81, 9.41)
+    edge = replace(trace, positions_A=np.array([[0.0, y_A, 0.0] for y_A in across_A]))
+    assert find_in_view(edge, series).tolist() == [True, True, False, False]
 
 
 def test_fewer_pixels_with_signal_than_unknowns(good):

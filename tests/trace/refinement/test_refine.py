@@ -98,6 +98,21 @@ def test_other_sizes_give_the_same_atoms(case, shape):
     assert np.abs(positions_A[0] - positions_A[1]).max() < 1e-4
 
 
+def test_a_peak_that_no_image_shows_leaves(case):
+    """As if it had never been there, and counted; one in a hundred, and the trace is of something else."""
+    _, series, trace = case(shape=(56, 56), n_atoms=110)
+    astray = replace(
+        trace,
+        positions_A=np.vstack([trace.positions_A, [0.0, 12.0, 0.0]]),
+        intensities=np.append(trace.intensities, trace.intensities.mean()),
+        atomic_numbers=np.append(trace.atomic_numbers, 46),
+        sigma_A=np.append(trace.sigma_A, 0.5),
+    )
+    without, refined = refine(trace, series), refine(astray, series)
+    np.testing.assert_array_equal(refined.trace.positions_A, without.trace.positions_A)
+    assert refined.images.n_removed == without.images.n_removed + 1
+
+
 def test_the_same_twice_is_the_same_to_the_last_bit(case):
     _, series, trace = case()
     before = trace.positions_A.copy(), series.images.copy()

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from picotome.geometry import half_extent_A, tilt_rotations
+from picotome.geometry import index_to_A, tilt_rotations
 from picotome.records import TiltSeries, Trace
 from picotome.trace.refinement.fit import Target, expected_images
 from picotome.trace.refinement.model import ImageModel
 from picotome.trace.refinement.unknowns import Free
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
 
 _FEWEST_IMAGES = 3
 _SMALLEST_SPAN_DEG = 20.0
@@ -18,6 +25,7 @@ _SMALLEST_SPAN_DEG = 20.0
 _SMALLEST_CORRELATION = 0.2
 _SMOOTH_A = 2.0
 _LIT = 0.02
+_MOST_OUTSIDE = 0.01
 
 
 def check_refinable(trace: Trace, series: TiltSeries, free: Free) -> None:
@@ -90,15 +98,27 @@ def _detail(images: Tensor, target: Target) -> Tensor:
     return (shaped - smooth).flatten(1)[target.inside]
 
 
-def _check_inside(trace: Trace, series: TiltSeries) -> None:
-    """Atoms in the corners of the box may leave the field of view at high tilt, but not of every image."""
-    reach_A = np.array([half_extent_A(n, series.pixel_size_A) for n in series.images.shape[1:]])
+def find_in_view(trace: Trace, series: TiltSeries) -> Array:
+    """(n,) bool: atoms inside the field of view of one image at least, out to the edges of its pixels.
+
+    Atoms in the corners of the box may leave it at high tilt.
+    """
+    shape = series.images.shape[1:]
+    corners = (np.full(2, -0.5), np.array(shape) - 0.5)
+    low_A, high_A = (index_to_A(corner, shape, series.pixel_size_A) for corner in corners)
     rotations = tilt_rotations(series.tilt_deg, azimuth_deg=series.azimuth_deg)
-    posed_A = np.einsum("tij,nj->tni", rotations, trace.positions_A)
-    unseen = (np.abs(posed_A[..., :2]) > reach_A).any(axis=-1).all(axis=0)
-    if unseen.any():
+    across_A = np.einsum("tij,nj->tni", rotations[:, :2], trace.positions_A)
+    in_view: Array = ((across_A >= low_A) & (across_A <= high_A)).all(axis=-1).any(axis=0)
+    return in_view
+
+
+def _check_inside(trace: Trace, series: TiltSeries) -> None:
+    """A few peaks of noise may lie in corners that no image shows; more are a trace of something else."""
+    in_view = find_in_view(trace, series)
+    n_outside = len(in_view) - int(in_view.sum())
+    if n_outside > _MOST_OUTSIDE * len(in_view):
+        width_A, height_A = (n * series.pixel_size_A for n in series.images.shape[1:])
         raise ValueError(
-            f"{int(unseen.sum())} of {len(unseen)} atoms of the trace are outside the field of view "
-            f"(±{reach_A[0]:.1f} × ±{reach_A[1]:.1f} Å) of every image; give the series that the trace was "
-            "made from"
+            f"{n_outside} of {len(in_view)} atoms of the trace are outside the field of view "
+            f"({width_A:.1f} × {height_A:.1f} Å) of every image; give the series that the trace was made from"
         )

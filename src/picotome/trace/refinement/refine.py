@@ -15,7 +15,7 @@ from picotome.configs.imaging import OpticsConfig
 from picotome.configs.schema import RefinementConfig
 from picotome.records import ImageFit, TiltSeries, Trace
 from picotome.trace.refinement.changes import change_atoms
-from picotome.trace.refinement.checks import check_belonging, check_refinable
+from picotome.trace.refinement.checks import check_belonging, check_refinable, find_in_view
 from picotome.trace.refinement.covariance import covariance
 from picotome.trace.refinement.fit import Fitted, Target, expected_images, fit_images
 from picotome.trace.refinement.focus import mirror_focus
@@ -84,6 +84,8 @@ def refine_trace(
 ) -> Refined:
     """Fit atoms, probe and geometry to all images at once.
 
+    Atoms that no image shows leave first, if they are few.
+
     1. Shifts (first to the pixel, by correlation), gains, probe and brightness, with the atoms where they
        were traced.
     2. Everything that `config` sets free; where the focus is, on either side of the middle (see
@@ -117,8 +119,9 @@ def refine_trace(
     Raises
     ------
     ValueError
-        If there is nothing to refine, trace and series do not belong together, an atom leaves the field of
-        view, there are fewer pixels with signal than unknowns, or the geometry is singular.
+        If there is nothing to refine, trace and series do not belong together, more than 1 % of the atoms
+        are outside of every image, there are fewer pixels with signal than unknowns, or the geometry is
+        singular.
     """
     numbers = parse_elements(elements)
     free = free_unknowns(config, n_groups=len(numbers))
@@ -126,10 +129,12 @@ def refine_trace(
     if lens is not None:
         free = with_coherence(free)
     check_refinable(trace, series, free)
+    in_view = find_in_view(trace, series)
+    n_added, n_removed = 0, len(in_view) - int(in_view.sum())
     target, model = begin(
-        trace.positions_A,
-        trace.intensities,
-        atomic_numbers=trace.atomic_numbers,
+        trace.positions_A[in_view],
+        trace.intensities[in_view],
+        atomic_numbers=trace.atomic_numbers[in_view],
         series=series,
         numbers=numbers,
         device=device,
@@ -165,7 +170,6 @@ def refine_trace(
         if not n_mirrored:
             break
         model = roughly(model, target, first)
-    n_added = n_removed = 0
     for rounds_left in reversed(range(_N_ROUNDS if config.change_atoms else 0)):
         # What the model cannot explain of bright columns is no reason for more atoms.
         judged_by = _with_measured_noise(model, target, series)
