@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from picotome.trace.brightness import darkest_atom
-from picotome.trace.species import assign_species
+from picotome.trace.species import assign_species, by_element
 
 
 def brightness(counts, *, spread=0.1, power=1.5, seed=0):
@@ -104,3 +104,11 @@ def test_the_cut_lies_between_non_atoms_and_atoms(counts, n_false):
 def test_bad_input_is_refused(intensities, elements, message):
     with pytest.raises(ValueError, match=message):
         assign_species(np.array(intensities), elements=elements)
+
+
+def test_masks_part_the_atoms_and_name_absent_elements():
+    numbers = np.array([78, 28, 78, 46])
+    masks = by_element(numbers, present=np.array([78, 46, 79]))
+    assert list(masks) == ["Pd", "Pt", "Au"]
+    assert not masks["Au"].any()
+    assert np.sum(list(by_element(numbers).values()), axis=0).tolist() == [1, 1, 1, 1]

@@ -14,6 +14,7 @@ from picotome.geometry import tilt_rotations
 from picotome.records import Specimen, TiltSeries, Trace
 from picotome.trace.refinement.refine import refine_trace
 from picotome.trace.scoring import score_trace
+from picotome.trace.species import by_element
 from picotome.trace.surface import find_surface
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def find_floor(scene: Scene, specimen: Specimen, clean: TiltSeries) -> Floor:
     moved_pm = displacements_pm(refined.trace, specimen, score, gauge_of(scene))
     error_pm = np.linalg.norm(moved_pm, axis=1)
     at = score.matched_true
+    masks = by_element(specimen.atomic_numbers[at])
     surface = find_surface(specimen.positions_A)
     misfit_image = refined.images.misfit_image
     return {
@@ -87,7 +89,7 @@ def find_floor(scene: Scene, specimen: Specimen, clean: TiltSeries) -> Floor:
         "imperfection": scene.imperfection,
         "n_atoms": len(specimen.positions_A),
         "floor_pm": _rms(error_pm),
-        "floor_species_pm": _by_species(error_pm, specimen.atomic_numbers[at]),
+        "floor_species_pm": {symbol: _rms(error_pm[mask]) for symbol, mask in masks.items()},
         "floor_axis_pm": [_rms(moved_pm[:, axis]) for axis in range(3)],
         "surface_pm": _rms(error_pm[surface[at]]),
         "core_pm": _rms(error_pm[~surface[at]]),
@@ -141,12 +143,6 @@ def _as_trace(specimen: Specimen, series: TiltSeries) -> Trace:
         atomic_numbers=specimen.atomic_numbers,
         sigma_A=np.full(len(relative), _COLUMN_A),
     )
-
-
-def _by_species(error_pm: Array, numbers: Array) -> dict[str, float | None]:
-    from ase.data import chemical_symbols
-
-    return {chemical_symbols[z]: _rms(error_pm[numbers == z]) for z in np.unique(numbers).tolist()}
 
 
 def _rms(values: Array) -> float | None:

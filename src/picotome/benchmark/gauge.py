@@ -15,6 +15,7 @@ from picotome.configs.schema import ScoringConfig
 from picotome.geometry import tilt_rotations
 from picotome.records import ImageFit, Score, Specimen, TiltSeries, Trace
 from picotome.trace.scoring import score_trace
+from picotome.trace.species import by_element
 from picotome.trace.surface import find_surface
 from picotome.units import PM_PER_A
 
@@ -66,17 +67,13 @@ def errors_in_gauge(trace: Trace, specimen: Specimen, score: Score, *, gauge: Ga
     length_pm = np.linalg.norm(displacements_pm(trace, specimen, score, gauge), axis=1)
     surface = find_surface(specimen.positions_A)[score.matched_true]
     numbers = specimen.atomic_numbers[score.matched_true]
-    from ase.data import chemical_symbols
-
+    masks = by_element(numbers, present=specimen.atomic_numbers)
     return Errors(
         rmsd_pm=_rms(length_pm),
         median_pm=float(np.median(length_pm)) if len(length_pm) else math.nan,
         surface_rmsd_pm=_rms(length_pm[surface]),
         core_rmsd_pm=_rms(length_pm[~surface]),
-        rmsd_species_pm={
-            chemical_symbols[z]: _rms(length_pm[numbers == z])
-            for z in np.unique(specimen.atomic_numbers).tolist()
-        },
+        rmsd_species_pm={symbol: _rms(length_pm[mask]) for symbol, mask in masks.items()},
     )
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from picotome.benchmark.gauge import gauge_of, score_in_gauge, tilt_error_left_deg
 from picotome.benchmark.plan import RECONSTRUCTION, SCORING, TRACING, Scene
@@ -23,6 +22,7 @@ from picotome.trace.numbers import finite
 from picotome.trace.refinement.bound import Bound, bound_positions
 from picotome.trace.refinement.refine import refine_trace
 from picotome.trace.refinement.union import unite
+from picotome.trace.species import by_element
 from picotome.trace.tracing import EMPTY_TRACE, trace_tomogram
 from picotome.train.apply import repair
 
@@ -257,19 +257,13 @@ def _crlb_by_species_pm(bound: Bound | None, specimen: Specimen) -> dict[str, fl
     if bound is None:
         return None
     variance_pm2 = np.square(bound.atom_pm).sum(axis=1)
-    return {symbol: float(np.sqrt(variance_pm2[atoms].mean())) for symbol, atoms in _by_species(specimen)}
+    masks = by_element(specimen.atomic_numbers)
+    return {symbol: float(np.sqrt(variance_pm2[mask].mean())) for symbol, mask in masks.items()}
 
 
 def _snr_by_species(bound: Bound | None, specimen: Specimen) -> dict[str, float] | None:
     """Median over the atoms of each element."""
     if bound is None:
         return None
-    return {symbol: float(np.median(bound.brightness_snr[atoms])) for symbol, atoms in _by_species(specimen)}
-
-
-def _by_species(specimen: Specimen) -> list[tuple[str, NDArray[Any]]]:
-    """Each element, and which atoms are of it."""
-    from ase.data import chemical_symbols
-
-    numbers = specimen.atomic_numbers
-    return [(chemical_symbols[z], numbers == z) for z in np.unique(numbers).tolist()]
+    masks = by_element(specimen.atomic_numbers)
+    return {symbol: float(np.median(bound.brightness_snr[mask])) for symbol, mask in masks.items()}

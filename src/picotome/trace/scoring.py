@@ -11,6 +11,7 @@ import numpy as np
 from picotome.records import Score
 from picotome.rng import stream
 from picotome.trace.matching import match_atoms, match_translated
+from picotome.trace.species import by_element
 from picotome.trace.surface import find_surface
 from picotome.units import PM_PER_A
 
@@ -182,10 +183,8 @@ def _affine_rmsd_A(true_A: Array, found_A: Array) -> float:
 
 
 def _rmsd_by_species(atomic_numbers: Array, matched_true: Array, length_pm: Array) -> dict[str, float]:
-    from ase.data import chemical_symbols
-
-    matched = atomic_numbers[matched_true]
-    return {chemical_symbols[z]: _rms(length_pm[matched == z]) for z in np.unique(atomic_numbers).tolist()}
+    masks = by_element(atomic_numbers[matched_true], present=atomic_numbers)
+    return {symbol: _rms(length_pm[mask]) for symbol, mask in masks.items()}
 
 
 def _species_accuracy(found_species: Array, true_species: Array, matched_found: Array) -> float:

@@ -35,6 +35,22 @@ def parse_elements(elements: Sequence[str]) -> Array:
     return np.array(sorted({atomic_numbers[symbol] for symbol in elements}), dtype=np.int64)
 
 
+def by_element(atomic_numbers: Array, *, present: Array | None = None) -> dict[str, Array]:
+    """(n,) bool masks of the atoms of each element, by symbol, the lightest first.
+
+    Parameters
+    ----------
+    atomic_numbers
+        (n,) of the atoms.
+    present
+        Atomic numbers of the elements that get a mask, even if no atom is of it; default: `atomic_numbers`.
+    """
+    from ase.data import chemical_symbols
+
+    numbers = np.unique(atomic_numbers if present is None else present).tolist()
+    return {chemical_symbols[z]: atomic_numbers == z for z in numbers}
+
+
 def assign_species(intensities: Array, *, elements: Sequence[str]) -> Array:
     """Assign an element to each intensity.
 
