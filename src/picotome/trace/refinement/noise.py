@@ -27,6 +27,7 @@ _N_CLASSES = 30
 COUNTS_FLOOR = 0.5
 # Their variance is known to 7 %.
 _FEWEST_DARK = 400
+_DETAIL = ((0.0, -0.25, 0.0), (-0.25, 1.0, -0.25), (0.0, -0.25, 0.0))
 
 
 @dataclass(frozen=True)
@@ -116,17 +117,29 @@ def estimate_misfit(images: Tensor, expected: Tensor, inside: Tensor, noise: Noi
     return (common + own * (each - common)).clamp_min(0.0).sqrt()[:, None]
 
 
-def estimate_floor(images: Tensor, expected: Tensor, dark: Tensor, n_incident: float) -> float:
+def estimate_floor(images: Tensor, dark: Tensor, n_incident: float, *, shape: tuple[int, int]) -> float:
     """r of images of known dose: half a count, and the variance in `dark` pixels beyond that of counting.
 
-    That is what the detector's readout adds to every pixel; anybody can measure it beside a specimen. Too few
-    such pixels say nothing.
+    That is what the detector's readout adds to every pixel; anybody can measure it beside a specimen. Of each
+    dark pixel the mean of its four neighbours is taken away: readout differs from pixel to pixel, while far
+    tails of spots, or a support, are smooth, and at a high dose would pass for a noise that drowns all atoms.
+    Too few such pixels say nothing.
+
+    Parameters
+    ----------
+    images, dark
+        (n_tilts, n_pixels) of images of a `shape`.
     """
-    n_dark = int(dark.sum())
+    seen = images.reshape(-1, 1, *shape).double() * n_incident
+    bright = ~dark.reshape(-1, 1, *shape)
+    # A pixel counts where all its neighbours are dark, too.
+    counts = torch.nn.functional.max_pool2d(bright.float(), 3, stride=1) == 0
+    n_dark = int(counts.sum())
     added = 0.0
     if n_dark >= _FEWEST_DARK:
-        square = ((images - expected)[dark].double() * n_incident).square().mean()
-        added = float(square - expected[dark].double().clamp_min(0.0).mean() * n_incident)
+        detail = torch.nn.functional.conv2d(seen, seen.new_tensor(_DETAIL)[None, None])[counts]
+        variance = detail.square().mean() / sum(k * k for row in _DETAIL for k in row)
+        added = float(variance - seen[:, :, 1:-1, 1:-1][counts].mean().clamp_min(0.0))
     return (COUNTS_FLOOR + max(added, 0.0)) / n_incident
 
 

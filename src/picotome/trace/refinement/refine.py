@@ -160,10 +160,7 @@ def refine_trace(
     aligned = fit_images(
         model, target, without_geometry(first), n_steps=_ALIGN_STEPS, step_done=counted
     ).model
-    if series.dose_e_per_A2 is None:
-        target = _with_measured_noise(aligned, target, series)
-    else:
-        target = _with_measured_floor(aligned, target)
+    target = _with_measured_noise(aligned, target, series)
     model = roughly(aligned, target, first)
     for _ in range(n_mirrors):
         model, n_mirrored = mirror_focus(model, target)
@@ -213,25 +210,26 @@ def refine_first(
 
 
 def _with_measured_noise(model: ImageModel, target: Target, series: TiltSeries) -> Target:
-    """Measure on the residual what is unknown of the noise: all, or what counting does not explain."""
+    """Measure on the images what is unknown of the noise: all, or what counting does not explain."""
     expected = expected_images(model, target)
     noise = target.noise
     if series.dose_e_per_A2 is None:
         noise = estimate_noise(target.images, expected, target.inside)
+    else:
+        dark, shape = _dark(expected, model, target), target.frame.padded
+        noise = replace(noise, floor=estimate_floor(target.images, dark, noise.n_incident, shape=shape))
     noise = replace(noise, misfit_floor=_LIT * float(expected.max()))
     misfit = estimate_misfit(target.images, expected, _lit(expected, target), noise)
     return replace(target, noise=replace(noise, misfit=misfit))
 
 
-def _with_measured_floor(model: ImageModel, target: Target) -> Target:
-    """Measure what the detector adds to every pixel, where no atom is near."""
-    expected, frame = expected_images(model, target), target.frame
+def _dark(expected: Tensor, model: ImageModel, target: Target) -> Tensor:
+    """(n_tilts, n_pixels) bool: pixels where no atom is near."""
+    frame = target.frame
     touched = (expected > model.background.float()[:, None]).reshape(-1, 1, *frame.padded)
     reach = math.ceil(_VACUUM_A / frame.pixel_size_A)
     near = torch.nn.functional.max_pool2d(touched.float(), 2 * reach + 1, stride=1, padding=reach) > 0
-    dark = target.inside & ~near.reshape(target.inside.shape)
-    floor = estimate_floor(target.images, expected, dark, target.noise.n_incident)
-    return replace(target, noise=replace(target.noise, floor=floor))
+    return target.inside & ~near.reshape(target.inside.shape)
 
 
 def _lit(expected: Tensor, target: Target) -> Tensor:
