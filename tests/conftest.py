@@ -1,9 +1,14 @@
 """What several rooms test on: a dataset of tiny particles, made once."""
 
 import pytest
+from hypothesis import settings
 
 from picotome.configs import load_recipe
 from picotome.datasets.generate import generate
+
+# How long an example takes says something of the machine only.
+settings.register_profile("picotome", deadline=None)
+settings.load_profile("picotome")
 
 _TINY = [
     "engine=linear",

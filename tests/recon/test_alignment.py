@@ -66,7 +66,7 @@ def test_alignment_leaves_no_shift_and_says_so():
     assert "shift_error_A" not in align_series(replace(series, truth={})).truth
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(move=st.tuples(*[st.floats(-1.0, 1.0)] * 3))
 def test_a_move_of_the_particle_is_no_shift(move):
     series = series_of(shift_error_rms_A=0.0, n_tilts=5)

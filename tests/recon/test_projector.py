@@ -17,7 +17,7 @@ def gaussian_volume(position_A, n, voxel_size_A, sigma_A=0.45):
     return np.einsum("x,y,z->xyz", *profiles).astype(np.float32)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     tilt_lists,
     st.integers(1, 17),

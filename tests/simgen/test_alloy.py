@@ -58,7 +58,7 @@ def _alpha(specimen: Specimen, a: int, b: int, free: np.ndarray) -> float:
     return float(1.0 - unlike / (np.mean(numbers[free] == a) * np.mean(numbers[free] == b)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     shares=st.lists(st.floats(0.01, 1.0), min_size=1, max_size=5),
     n=st.integers(0, 3000),

@@ -84,7 +84,7 @@ def test_an_off_centre_core_is_where_it_was_asked() -> None:
         assert not (core & specimen.truth["facet"].any(axis=1)).any()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     core=st.floats(-0.1, 0.1),
     shell=st.floats(-0.1, 0.1),

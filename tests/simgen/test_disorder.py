@@ -23,7 +23,7 @@ def _atoms(n: int, *, half_width_A: float = 20.0) -> Specimen:
     return Specimen(positions_A=positions, atomic_numbers=np.full(n, 78))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.floats(2.0, 30.0))
 def test_the_gradient_is_the_derivative(seed: int, length_A: float) -> None:
     field = draw_strain_field(strain_rms=0.02, strain_length_A=length_A, rng=np.random.default_rng(seed))

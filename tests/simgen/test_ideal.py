@@ -44,7 +44,7 @@ def test_it_is_the_formula() -> None:
     np.testing.assert_allclose(found.volume, expected, atol=2e-5 * expected.max())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.tuples(*[st.floats(-3.5, 3.5)] * 3), st.sampled_from([31, 32]))
 def test_an_off_centre_atom_keeps_place_integral_and_width(at: tuple[float, ...], n_voxels: int) -> None:
     volume = VolumeConfig(n_voxels=n_voxels, voxel_size_A=0.4)

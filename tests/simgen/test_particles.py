@@ -139,7 +139,7 @@ def test_without_displacement_every_particle_is_a_piece_of_fcc_crystal(
     assert diameter_A == pytest.approx(config.diameter_A[0], rel=0.01)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     kind=st.sampled_from(["wulff", "blob"]),
     diameter_A=st.floats(12.0, 45.0),
@@ -194,7 +194,7 @@ def test_a_large_wulff_particle_has_the_terraces_of_ases() -> None:
         assert found == pytest.approx(np.mean(theirs == n_neighbours), rel=tolerance), n_neighbours
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), jitter=st.floats(0.0, 0.3))
 def test_a_cut_takes_every_site_inside_its_facets_and_none_outside(seed: int, jitter: float) -> None:
     rng = np.random.default_rng(seed)

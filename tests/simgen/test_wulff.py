@@ -130,7 +130,7 @@ def test_a_cube_has_square_faces() -> None:
     assert len(specimen.positions_A) == 365
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(n_atoms=st.integers(13, 400), seed=st.integers(0, 1000), element=st.sampled_from(["Pt", "Fe", "Co"]))
 def test_n_atoms_is_exact(n_atoms: int, seed: int, element: str) -> None:
     sites = _wulff(seed, n_atoms=n_atoms, element=element).positions_A

@@ -23,7 +23,7 @@ def brute_force(true_A, found_A, radius_A):
     return best
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 4), st.integers(0, 5), st.floats(0.2, 2.0))
 def test_the_assignment_is_the_best_there_is(seed, n, m, radius_A):
     rng = np.random.default_rng(seed)
@@ -37,7 +37,7 @@ def test_the_assignment_is_the_best_there_is(seed, n, m, radius_A):
     assert squares.sum() == pytest.approx(least, abs=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1))
 def test_matching_is_symmetric_and_blind_to_order(seed):
     rng = np.random.default_rng(seed)

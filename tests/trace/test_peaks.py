@@ -49,7 +49,7 @@ def test_threshold_is_a_height():
     np.testing.assert_allclose(found_A, [[-3 * 0.4, 0, 0]])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 60), st.floats(0.3, 3.0))
 def test_thinning_is_the_greedy_choice_by_importance(seed, n, distance_A):
     positions_A = np.random.default_rng(seed).uniform(0, 4, (n, 3))

@@ -59,7 +59,7 @@ def test_one_element_needs_no_intensities():
     assert assign_species(np.zeros(0), elements=["Fe", "Pt"]).shape == (0,)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.floats(1e-6, 1e6), st.integers(0, 1000))
 def test_unit_and_order_do_not_matter(factor, seed):
     intensities, _ = brightness({46: 60, 78: 80}, spread=0.15)
@@ -69,7 +69,7 @@ def test_unit_and_order_do_not_matter(factor, seed):
     np.testing.assert_array_equal(again, found[order])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 1000))
 def test_a_brighter_atom_is_never_lighter(seed):
     intensities, _ = brightness({28: 40, 46: 60, 78: 80}, spread=0.3, seed=seed)
