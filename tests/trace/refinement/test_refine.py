@@ -86,6 +86,17 @@ def test_focus_on_either_side_is_found(case, rigid_error):
     assert (learned.defocus_A * truth.defocus_A.numpy() > 0)[clear].all()
 
 
+def test_what_the_model_misses_is_not_taken_for_the_detectors_noise(case, rigid_error):
+    """Uneven light of a support, at a dose at which counting noise is none."""
+    truth, series, trace = case(dose_e_per_A2=None, defocus_A=20.0, shift_A=0.2, rotation_deg=0.3)
+    slope = np.linspace(0.0, 0.1, 40)[:, None] * series.images.max()
+    series = replace(series, images=series.images + slope.astype(np.float32), dose_e_per_A2=1e8)
+    refined = refine(trace, series, geometry=(*GEOMETRY, "defocus"), change_atoms=False)
+    found_A, _ = in_order(refined, truth)
+    assert np.sqrt(np.mean(rigid_error(found_A, truth.positions_A.numpy()) ** 2)) < 0.08
+    assert refined.images.misfit > 0.05
+
+
 @pytest.mark.parametrize("shape", [(41, 41), (39, 44), (36, 41)])
 def test_other_sizes_give_the_same_atoms(case, shape):
     """Without noise, and with windows that hold the whole probe as the images do."""

@@ -92,8 +92,10 @@ def refine_trace(
        `mirror_focus`).
     3. Atoms that the images do not support leave, atoms that the residual calls for join, and everything is
        fitted again; at most three rounds.
-    4. The part of the signal that the model leaves unexplained is measured and enters the weights; the last
-       fit, and elements from the brightness.
+    4. The last fit, and elements from the brightness.
+
+    Before 1, 2 and 4 the part of the signal that the model leaves unexplained is measured and enters the
+    weights.
 
     Parameters
     ----------
@@ -157,6 +159,8 @@ def refine_trace(
 
     # A probe that does not spread could be in focus anywhere: its spread waits until the focus is found.
     first = with_known_spread(free) if n_mirrors else free
+    # What is still wrong is noise to each fit: dark pixels of a high dose would decide it otherwise.
+    target = _with_measured_noise(model, target, series)
     aligned = fit_images(
         model, target, without_geometry(first), n_steps=_ALIGN_STEPS, step_done=counted
     ).model
