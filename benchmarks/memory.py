@@ -13,10 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psutil
-from distributed import LocalCluster
 
 from picotome.configs import load_recipe
-from picotome.datasets.factory.executors import WORKER_ENVIRONMENT, with_environment
 from picotome.datasets.forecast.forecast import forecast
 from picotome.datasets.generate import generate
 
@@ -34,18 +32,14 @@ CASES = {
 
 def sampled(recipe, folder):
     """Memory of the worker (bytes) after every particle."""
-    options = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
-    with with_environment(WORKER_ENVIRONMENT), LocalCluster(n_workers=1, **options) as cluster:
-        (nanny,) = cluster.workers.values()
-        worker = psutil.Process(nanny.pid)
-        found = []
+    found = []
 
-        def track(task, done, total):
-            if task == "particles":
-                found.append(worker.memory_info().rss)
+    def track(task, done, total):
+        if task == "particles":
+            # Beside the worker there are its nanny, which is this process, and small helpers of Python's.
+            found.append(max(child.memory_info().rss for child in psutil.Process().children()))
 
-        address = cluster.scheduler_address
-        entries = generate(recipe, folder, splits=("train",), scheduler_address=address, track=track)
+    entries = generate(recipe, folder, splits=("train",), n_workers=1, track=track)
     if any(entry.status != "done" for entry in entries):
         raise SystemExit("a particle failed")
     return found
