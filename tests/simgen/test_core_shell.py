@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
+from ase.neighborlist import PrimitiveNeighborList
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -171,6 +174,18 @@ def test_emt_shrinks_the_small_and_swells_the_large(core: str, shell: str, sign:
     squares = 2.0 * ((sites[:30, None] - sites) ** 2).sum(axis=2)
     a2 = np.sort(squares[0])[1]
     np.testing.assert_allclose(squares / a2, np.rint(squares / a2), atol=1e-6)
+
+
+def test_a_relaxed_particle_leaves_no_lists_of_neighbours_in_memory() -> None:
+    """Workers make hundreds: what only a search for cycles among the oldest objects finds would pile up."""
+    gc.collect()
+    gc.disable()
+    try:
+        _build(relax=True, diameter_A=17.0)
+        left = [thing for thing in gc.get_objects() if isinstance(thing, PrimitiveNeighborList)]
+    finally:
+        gc.enable()
+    assert not left
 
 
 @pytest.mark.parametrize(

@@ -70,11 +70,15 @@ def relax_with_emt(
     kinds, count = np.unique(atomic_numbers, return_counts=True)
     emt_A = np.average([emt_lattice_A(chemical_symbols[z]) for z in kinds], weights=count)
     scale = float(emt_A) / lattice_A
-    atoms = Atoms(numbers=atomic_numbers, positions=positions_A * scale, calculator=EMT())
+    calculator = EMT()
+    atoms = Atoms(numbers=atomic_numbers, positions=positions_A * scale, calculator=calculator)
     if not LBFGS(atoms, logfile=os.devnull).run(fmax=_LARGEST_FORCE_EV_PER_A, steps=_MAX_STEPS):
         raise ValueError(
             f"relax: EMT forces did not fall below {_LARGEST_FORCE_EV_PER_A} eV/Å in {_MAX_STEPS} steps for "
             f"{len(atoms)} atoms; set relax: false or another seed"
         )
     relaxed: NDArray[Any] = atoms.get_positions() / scale
+    # ASE's calculators refer to themselves: their lists of neighbours would stay, over hundreds of particles,
+    # until Python looks for cycles among its oldest objects.
+    vars(calculator).clear()
     return relaxed
