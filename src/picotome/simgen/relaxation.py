@@ -72,13 +72,14 @@ def relax_with_emt(
     scale = float(emt_A) / lattice_A
     calculator = EMT()
     atoms = Atoms(numbers=atomic_numbers, positions=positions_A * scale, calculator=calculator)
-    if not LBFGS(atoms, logfile=os.devnull).run(fmax=_LARGEST_FORCE_EV_PER_A, steps=_MAX_STEPS):
+    is_relaxed = LBFGS(atoms, logfile=os.devnull).run(fmax=_LARGEST_FORCE_EV_PER_A, steps=_MAX_STEPS)
+    # ASE's calculators refer to themselves: their lists of neighbours would stay, over hundreds of particles,
+    # until Python looks for cycles among its oldest objects.
+    vars(calculator).clear()
+    if not is_relaxed:
         raise ValueError(
             f"relax: EMT forces did not fall below {_LARGEST_FORCE_EV_PER_A} eV/Å in {_MAX_STEPS} steps for "
             f"{len(atoms)} atoms; set relax: false or another seed"
         )
     relaxed: NDArray[Any] = atoms.get_positions() / scale
-    # ASE's calculators refer to themselves: their lists of neighbours would stay, over hundreds of particles,
-    # until Python looks for cycles among its oldest objects.
-    vars(calculator).clear()
     return relaxed
