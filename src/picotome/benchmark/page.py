@@ -234,9 +234,10 @@ Simulated series are kept (`--cache`) and finished groups are not repeated. This
   error 0.6° rms about three axes, shift 0.4 Å rms, defocus 15 Å rms, background 2 % of the brightest pixel,
   gain 5 % rms. The program knows none of it.
 - **Dose**: incident electrons per Å² and image; counting noise.
-- **Stages**: `raw`, the tomogram (SIRT) traced; `unet`, the same tomogram repaired by the network and traced;
-  `refined`, atoms, probe and geometry fitted to the images, from the raw trace, or from the network's and
-  what the raw one shows besides. Free in the refinement:
+- **Stages**: `raw`, the tomogram (SIRT) traced; `refined`, atoms, probe and geometry fitted to the images,
+  from the raw trace, or from the network's and what the raw one shows besides; `unet`, the tomogram made
+  again with what `refined` from raw has found of the images, repaired by the network and traced. Free in the
+  refinement:
   no geometry (`none`); tilt, turns and shifts (`middle`); defocus as well (`worst`). Seconds are those of the
   stage alone.
 - **Scores**: atoms are matched one to one within 0.75 Å. Errors are measured after the mean translation is

@@ -27,6 +27,11 @@ from picotome.compiled import compiled
 N_SLICES = 32
 _ROW, _TWO_ROWS, _ONE = np.uintp(N_SLICES), np.uintp(2 * N_SLICES), np.uintp(1)
 
+# Posed images have a margin, so that a voxel at the edge meets as many pixels as any.
+MARGIN = 2
+# Distances at which the footprint of a voxel is tabulated: 1/256 of a pixel apart.
+N_BINS = 1025
+
 Index = int | np.uintp
 
 
@@ -125,3 +130,64 @@ def improve_planes(
             ahead[start + s] = improved + inertia * (improved - now[start + s])
             now[start + s] = improved
         _scatter(flat_first, flat_weights, ahead, voxel, n_tilts, flat_projected)
+
+
+@compiled
+def add_posed_image(
+    lines: NDArray[Any], pose: NDArray[Any], footprint: NDArray[Any], image: NDArray[Any]
+) -> None:
+    """Add the projection of a volume, (n_x, n_z, n_y) lines along y, to one image with its margin.
+
+    A voxel meets three pixels along u, by its footprint, and two along v, which share it by their distance;
+    `pose` and `footprint` are those of one image in `picotome.recon.posed.Poses`.
+    """
+    n_x, n_z, n_y = lines.shape
+    n_u, n_v = image.shape
+    per_pixel = (len(footprint) - 1) / 4.0
+    for i in range(n_x):
+        for k in range(n_z):
+            u_line = pose[0, 0] * i + pose[0, 2] * k + pose[0, 3]
+            v_line = pose[1, 0] * i + pose[1, 2] * k + pose[1, 3]
+            for j in range(n_y):
+                value = lines[i, k, j]
+                if value == np.float32(0.0):
+                    continue
+                u, v = u_line + pose[0, 1] * j, v_line + pose[1, 1] * j
+                middle, low = int(np.floor(u + 0.5)), int(np.floor(v))
+                if middle < 1 or middle > n_u - 2 or low < 1 or low > n_v - 3:
+                    continue
+                upper = np.float32(v - low) * value
+                lower = value - upper
+                for column in range(middle - 1, middle + 2):
+                    weight = footprint[int((u - column + 2.0) * per_pixel + 0.5)]
+                    image[column, low] += weight * lower
+                    image[column, low + 1] += weight * upper
+
+
+@compiled
+def fill_posed_block(
+    images: NDArray[Any], poses: NDArray[Any], footprints: NDArray[Any], first: int, lines: NDArray[Any]
+) -> None:
+    """Overwrite a (≤ n_x, n_z, n_y) block of lines, from plane `first` on, with the adjoint of the above."""
+    n_block, n_z, n_y = lines.shape
+    n_tilts, n_u, n_v = images.shape
+    per_pixel = (footprints.shape[1] - 1) / 4.0
+    lines[:] = np.float32(0.0)
+    for number in range(n_tilts):
+        pose, footprint, image = poses[number], footprints[number], images[number]
+        for i in range(n_block):
+            for k in range(n_z):
+                u_line = pose[0, 0] * (first + i) + pose[0, 2] * k + pose[0, 3]
+                v_line = pose[1, 0] * (first + i) + pose[1, 2] * k + pose[1, 3]
+                for j in range(n_y):
+                    u, v = u_line + pose[0, 1] * j, v_line + pose[1, 1] * j
+                    middle, low = int(np.floor(u + 0.5)), int(np.floor(v))
+                    if middle < 1 or middle > n_u - 2 or low < 1 or low > n_v - 3:
+                        continue
+                    upper = np.float32(v - low)
+                    lower = np.float32(1.0) - upper
+                    total = np.float32(0.0)
+                    for column in range(middle - 1, middle + 2):
+                        weight = footprint[int((u - column + 2.0) * per_pixel + 0.5)]
+                        total += weight * (lower * image[column, low] + upper * image[column, low + 1])
+                    lines[i, k, j] += total

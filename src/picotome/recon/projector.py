@@ -100,7 +100,7 @@ def _cached_projector(tilts: tuple[float, ...], n_x: int, n_z: int, voxel_size_A
         # A shadow is at most √2 wide; with half a pixel at each end it reaches no further than 1.21 pixels.
         first = np.clip(np.rint(landing) - 1, -1, n_x - 2)
         pixel = first + np.arange(3)
-        area = _shared_area(landing - pixel, abs(turn[0, 0]), abs(turn[0, 2]))
+        area = shared_area(landing - pixel, abs(turn[0, 0]), abs(turn[0, 2]))
         seen = (pixel >= 0) & (pixel < n_x) & (area > _NO_AREA)
         first_row[:, number] = first[:, 0] + 1 + number * (n_x + 2)
         weights[:, number] = np.where(seen, area * voxel_size_A, 0.0)
@@ -186,7 +186,7 @@ def inverse_sums(sums: NDArray[Any]) -> NDArray[Any]:
     return inverse
 
 
-def _shared_area(distance: NDArray[Any], c: float, s: float) -> NDArray[Any]:
+def shared_area(distance: NDArray[Any], c: float, s: float) -> NDArray[Any]:
     """Area of a turned unit square inside the unit strip at a distance from its centre.
 
     The shadow of the square is box(c) ∗ box(s), the strip box(1): together a quadratic spline, the third

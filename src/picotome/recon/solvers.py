@@ -13,6 +13,7 @@ from picotome.recon.alignment import align_series
 from picotome.recon.angles import angular_weights_rad
 from picotome.recon.background import subtract_background
 from picotome.recon.kernels import N_SLICES, improve_planes
+from picotome.recon.posed import solve_posed
 from picotome.recon.projector import (
     Projector,
     backproject,
@@ -24,7 +25,7 @@ from picotome.recon.projector import (
     slice_blocks,
 )
 from picotome.recon.views import solve_views, split_views
-from picotome.records import TiltSeries, Tomogram
+from picotome.records import ImageFit, TiltSeries, Tomogram
 from picotome.threads import map_in_threads
 
 _MIN_IMAGES = 2
@@ -47,7 +48,7 @@ class Solver(Protocol):
         """Return the volume."""
 
 
-def reconstruct(series: TiltSeries, *, config: ReconstructionConfig) -> Tomogram:
+def reconstruct(series: TiltSeries, *, config: ReconstructionConfig, fit: ImageFit | None = None) -> Tomogram:
     """Reconstruct a tilt series into a volume as deep as its images are wide.
 
     Parameters
@@ -57,6 +58,9 @@ def reconstruct(series: TiltSeries, *, config: ReconstructionConfig) -> Tomogram
     config
         Solver, iterations, and whether the images lose their background and are aligned first (see
         `picotome.recon.background` and `picotome.recon.alignment`).
+    fit
+        What a refinement found of these images: then their geometry, gain and background are its own, and
+        nothing is aligned or subtracted before (see `picotome.recon.posed`).
 
     Returns
     -------
@@ -68,9 +72,13 @@ def reconstruct(series: TiltSeries, *, config: ReconstructionConfig) -> Tomogram
     ValueError
         If images and tilts disagree in number, there are fewer than two, the images are not finite or are
         all zero, or the pixel size is not above zero; or, with an azimuth, if that is no multiple of 90°, the
-        images are not square, or the solver is not ``sirt``.
+        images are not square, or the solver is not ``sirt``; or, with a fit, if that is not of these images
+        or the solver is not ``sirt``.
     """
     _check(series)
+    if fit is not None:
+        volume = solve_posed(series, fit, config=config)
+        return Tomogram(volume=volume, voxel_size_A=series.pixel_size_A, kind="degraded")
     if config.subtract_background:
         series = subtract_background(series)
     if config.align:

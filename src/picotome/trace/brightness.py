@@ -70,7 +70,7 @@ def darkest_atom(brightness: Array, numbers: Array, *, nothing_below: float = 0.
     A class of non-atoms, dimmer than the lightest element, is added to the mixture of `fit_elements`. The cut
     lies where both are equally likely, and in any case between 0.3 and 0.8 of the lightest element's mean.
     Non-atoms are a continuum, the more of them the fainter: where a clear gap lies below the cut instead, as
-    in a repaired tomogram, the peaks above the gap are faint atoms and the cut moves into it.
+    in an ideal tomogram, the peaks above the gap are faint atoms and the cut moves into it.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def darkest_atom(brightness: Array, numbers: Array, *, nothing_below: float = 0.
     """
     log_z = np.log(numbers)
     x = np.log(brightness)
-    expected = math.log(typical(brightness)) + _POWER * (log_z[0] - log_z[-1])
+    expected = math.log(expected_lightest(brightness, numbers))
     lowest = expected + math.log(_FALSE_LOWEST)
     faint = np.append(x, math.log(nothing_below)) if nothing_below > 0 else x
     x = x[x > lowest]
@@ -102,7 +102,7 @@ def fit_atoms(brightness: Array, numbers: Array) -> Mixture:
     """
     log_z = np.log(numbers)
     x = np.log(brightness)
-    expected = math.log(typical(brightness)) + _POWER * (log_z[0] - log_z[-1])
+    expected = math.log(expected_lightest(brightness, numbers))
     found = _fit(x[x > expected + math.log(_FALSE_LOWEST)], log_z, n_false=1)
     return Mixture(found.means[1:], found.spreads[1:], found.shares[1:])
 
@@ -122,6 +122,11 @@ def typical(brightness: Array) -> float:
     ordered = np.sort(np.maximum(brightness, 0.0))
     weights = np.cumsum(ordered**2)
     return float(ordered[np.searchsorted(weights, 0.5 * weights[-1])])
+
+
+def expected_lightest(brightness: Array, numbers: Array) -> float:
+    """Brightness expected of the lightest element, if a typical atom is of the heaviest."""
+    return typical(brightness) * math.pow(numbers[0] / numbers[-1], _POWER)
 
 
 def members(x: Array, mixture: Mixture) -> tuple[Array, Array]:

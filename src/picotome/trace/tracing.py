@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from picotome.records import Trace
-from picotome.trace.brightness import darkest_atom, typical
+from picotome.trace.brightness import darkest_atom, expected_lightest, typical
+from picotome.trace.decoys import FAINTEST, darkest_repaired_atom
 from picotome.trace.fit import PeakFit, fit_peaks
 from picotome.trace.peaks import check_tomogram, find_peaks, thin_out
 from picotome.trace.species import assign_species, parse_elements
@@ -41,7 +42,8 @@ def trace_tomogram(tomogram: Tomogram, *, elements: Sequence[str], config: Traci
 
     1. Peaks of the lightly smoothed volume, down to some that are surely no atoms (see `find_peaks`).
     2. A joint fit of Gaussians to all of them (see `fit_peaks`).
-    3. A cut between atoms and non-atoms, from the distribution of the integrals (see `darkest_atom`).
+    3. A cut between atoms and non-atoms, from the distribution of the integrals (see `darkest_atom`, and
+       `darkest_repaired_atom` for what a network has drawn).
     4. Second looks: peaks of what the fit leaves over, hidden before in the shoulders of bright
        neighbours, join the fit; peaks below the cut, negative, further than 0.4 minimum distances from
        where they started, or closer than `config.min_distance_A` to a brighter one leave it.
@@ -78,7 +80,7 @@ def trace_tomogram(tomogram: Tomogram, *, elements: Sequence[str], config: Traci
     distance_A = config.min_distance_A
     start_A, nothing_below = _start(tomogram, numbers, distance_A)
     fit = _fit_roughly(tomogram, start_A, None)
-    cut = _cut(fit, _plausible(fit, start_A, distance_A), numbers, nothing_below)
+    cut = _cut(fit, _plausible(fit, start_A, distance_A), numbers, nothing_below, tomogram.kind)
     for _ in range(_N_LOOKS):
         kept = _atoms(fit, start_A, cut, distance_A)
         hidden_A = _hidden(tomogram, fit, kept, cut, distance_A)
@@ -103,7 +105,10 @@ def _start(tomogram: Tomogram, numbers: Array, distance_A: float) -> tuple[Array
         raise ValueError(
             "tomogram.volume has no local maximum above 0 away from its border, so there is no atom to find"
         )
-    lowest = _START_BELOW * darkest_atom(heights, numbers)
+    if tomogram.kind == "repaired":
+        lowest = _START_BELOW * FAINTEST * expected_lightest(heights, numbers)
+    else:
+        lowest = _START_BELOW * darkest_atom(heights, numbers)
     return peaks_A[heights > lowest], lowest / typical(heights)
 
 
@@ -114,7 +119,7 @@ def _fit_roughly(tomogram: Tomogram, start_A: Array, shape_A: Array | None) -> P
     )
 
 
-def _cut(fit: PeakFit, plausible: Array, numbers: Array, nothing_below: float) -> float:
+def _cut(fit: PeakFit, plausible: Array, numbers: Array, nothing_below: float, kind: str) -> float:
     """Lowest brightness of an atom as a fraction of the typical brightness.
 
     Estimated once, while the non-atoms are still there to be told from the atoms.
@@ -123,6 +128,8 @@ def _cut(fit: PeakFit, plausible: Array, numbers: Array, nothing_below: float) -
     if not len(intensities):
         return 0.0
     usual = typical(intensities)
+    if kind == "repaired":
+        return darkest_repaired_atom(intensities, numbers) / usual
     return darkest_atom(intensities, numbers, nothing_below=nothing_below * usual) / usual
 
 
