@@ -126,10 +126,18 @@ def reconstruct(
             "--subtract-background", help="First subtract each image's mean outside of the particle."
         ),
     ] = False,
+    refined: Annotated[
+        Path | None,
+        typer.Option(
+            help="File that `refine` wrote: take each image's angles, shift, gain and background from it."
+        ),
+    ] = None,
 ) -> None:
     """Reconstruct the tomogram of a tilt series (image unit per Å).
 
     Example: picotome reconstruct series.h5 --out tomogram.h5 --iterations 30
+
+    Again, once its geometry is known: picotome reconstruct series.h5 --refined refined.h5 --out again.h5
     """
     from picotome.datasets.stages import reconstruct_file
 
@@ -140,5 +148,6 @@ def reconstruct(
         n_iterations=iterations,
         align=align,
         subtract_background=subtract_background,
+        refined=refined,
     )
     typer.echo(f"volume {tomogram.volume.shape} of {tomogram.voxel_size_A:g} Å: {out}")

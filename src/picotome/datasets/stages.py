@@ -27,7 +27,7 @@ from picotome.datasets.safe_write import safe_write, write_text
 from picotome.datasets.store import Record, pick, read_provenance, read_records, specimen_of, write_records
 from picotome.progress import Track, silent
 from picotome.recon.solvers import reconstruct
-from picotome.records import Score, Specimen, TiltSeries, Tomogram, Trace
+from picotome.records import ImageFit, Score, Specimen, TiltSeries, Tomogram, Trace
 from picotome.rng import stream
 from picotome.simgen.acquisition import simulate_series
 from picotome.simgen.particles import build_specimen, read_structure
@@ -109,9 +109,18 @@ def reconstruct_file(
     n_iterations: int,
     align: bool = False,
     subtract_background: bool = False,
+    refined: Path | None = None,
 ) -> Tomogram:
-    """Reconstruct the series of a file; the specimen, where known, travels along."""
+    """Reconstruct the series of a file; the specimen, where known, travels along.
+
+    With `refined`, a file of `refine_file`, geometry, gain and background of the images are what was found there.
+    """
     check_out(out)
+    if refined is not None and (align or subtract_background):
+        raise ValueError(
+            "--align and --subtract-background are for images whose geometry is not known; "
+            "leave them out where --refined tells it"
+        )
     try:
         config = ReconstructionConfig.model_validate(
             {
@@ -127,11 +136,13 @@ def reconstruct_file(
         ) from error
     records = read_records(file)
     series = pick(records, TiltSeries, file)
-    tomogram = reconstruct(series, config=config)
+    fit = pick(read_records(refined), ImageFit, refined) if refined is not None else None
+    tomogram = reconstruct(series, config=config, fit=fit)
+    source = [file.name, refined.name] if refined is not None else file.name
     write_stage(
         out,
         {**specimen_of(records), "degraded": tomogram},
-        provenance={"source": file.name, "reconstruction": config.model_dump()},
+        provenance={"source": source, "reconstruction": config.model_dump()},
     )
     return tomogram
 

@@ -192,8 +192,8 @@ def _validation(card: ModelCard, recipe: Recipe) -> str:
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     shown = [row for row in rows if row["stage"] in _STAGES]
     lines = [
-        "Specimens that it has never seen, imaged by PRISM; `raw` is the tomogram before, `unet` after the "
-        "repair:\n",
+        "Specimens that it has never seen, imaged by PRISM; `raw` is the tomogram of the images as they are "
+        "told to be, `unet` that of the geometry which refining the raw trace found, after the repair:\n",
         "| specimen | dose, e/Å² | imperfection | stage | recall | precision | RMSD, pm | "
         "surface RMSD, pm | core RMSD, pm |",
         "|---|---|---|---|---|---|---|---|---|",
