@@ -141,6 +141,11 @@ def test_each_stage_is_a_command(particle, tiny_dataset, tmp_path):
     picotome("score", tmp_path / "refined.h5", series, "--out", tmp_path / "better.json")
     assert json.loads((tmp_path / "better.json").read_text())["rigid_rmsd_pm"] < score["rigid_rmsd_pm"]
     assert "fit to 15 images" in picotome("show", tmp_path / "refined.h5")
+    known = tmp_path / "known.h5"
+    picotome("reconstruct", series, "--refined", tmp_path / "refined.h5", "--out", known)
+    picotome("trace", known, "--elements", "Pt", "--out", tmp_path / "known_atoms.h5")
+    picotome("score", tmp_path / "known_atoms.h5", series, "--out", tmp_path / "known.json")
+    assert json.loads((tmp_path / "known.json").read_text())["rigid_rmsd_pm"] < score["rigid_rmsd_pm"]
     picotome("train", tiny_dataset, "--out", tmp_path / "model")
     picotome("apply", tomogram, "--model", tmp_path / "model", "--out", repaired)
     assert "repaired tomogram (48, 48, 48)" in picotome("show", repaired)
@@ -237,6 +242,9 @@ def test_bad_input_is_one_clear_error(particle, tiny_dataset, tmp_path):
     assert "not a readable HDF5 file" in picotome_fails("show", text)
     assert "nowhere" in picotome_fails("show", tmp_path / "nowhere.h5")
     assert "holds no TiltSeries" in picotome_fails("reconstruct", _trace_file(good, tmp_path), "--out", out)
+    told = ("reconstruct", good, "--out", out, "--refined")
+    assert "holds no ImageFit" in picotome_fails(*told, good)
+    assert "leave them out where --refined" in picotome_fails(*told, good, "--align")
     assert "safetensors" in picotome_fails("apply", good, "--model", good, "--out", out)
     assert "'Xx'" in picotome_fails("trace", good, "--elements", "Xx", "--out", out)
     assert "--out" in picotome_fails("trace", good, "--elements", "Pt", "--out", tmp_path / "atoms.docx")

@@ -113,7 +113,8 @@ def reconstruct_file(
 ) -> Tomogram:
     """Reconstruct the series of a file; the specimen, where known, travels along.
 
-    With `refined`, a file of `refine_file`, geometry, gain and background of the images are what was found there.
+    With `refined`, a file of `refine_file`, geometry, gain and background of the images are what was found
+    there.
     """
     check_out(out)
     if refined is not None and (align or subtract_background):
