@@ -72,7 +72,6 @@ def test_a_network_that_repairs_nothing_leaves_what_the_refined_geometry_gives(f
         assert rmsd_pm[imperfection, "refined_unet"] == same
     # Where no geometry was refined the tomogram is as good as the raw one, elsewhere better.
     assert rmsd_pm["none", "unet"] == pytest.approx(rmsd_pm["none", "raw"], rel=0.03)
-    print(rmsd_pm)
     assert rmsd_pm["middle", "unet"] < rmsd_pm["middle", "raw"]
 
 

@@ -5,18 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from test_projector import gaussian_volume
+from test_solvers import ATOMS_A, VOXEL_A, centroid
+from test_views import simulate
 
-from picotome.configs.imaging import AcquisitionConfig, OpticsConfig, VolumeConfig
 from picotome.configs.schema import ReconstructionConfig
 from picotome.geometry import axis_A, tilt_rotations
 from picotome.recon.posed import backproject_poses, make_poses, probe_weights, project_poses
 from picotome.recon.solvers import reconstruct
 from picotome.records import ImageFit, Specimen, TiltSeries
-from picotome.simgen.acquisition import simulate_series
 
-VOXEL_A = 0.4
-N = 48
-ATOMS_A = np.array([[2.7, -1.1, 3.3], [-3.9, 2.2, -2.4], [0.13, 0.21, 0.09], [-1.0, -4.0, 5.0]])
 CONFIG = ReconstructionConfig()
 
 
@@ -43,28 +40,8 @@ def random_fit(n_tilts, seed=0):
     )
 
 
-def simulate(specimen, **acquisition):
-    settings = {"tilt_min_deg": -60, "tilt_max_deg": 60, "n_tilts": 15, "dose_e_per_A2": None, **acquisition}
-    return simulate_series(
-        specimen,
-        engine="linear",
-        volume=VolumeConfig(n_voxels=N, voxel_size_A=VOXEL_A),
-        optics=OpticsConfig(),
-        acquisition=AcquisitionConfig.model_validate(settings),
-        seed=2,
-        index=0,
-    )
-
-
-def centroid_A(volume, position, window_A=1.2):
-    axis = axis_A(len(volume), VOXEL_A)
-    keep = [np.abs(axis - p) < window_A for p in position]
-    cut = volume[np.ix_(*keep)].astype(float) ** 2
-    return np.array([(cut.sum(tuple({0, 1, 2} - {i})) @ axis[keep[i]]) / cut.sum() for i in range(3)])
-
-
 def worst_error_A(tomogram):
-    return max(np.abs(centroid_A(tomogram.volume, atom) - atom).max() for atom in ATOMS_A)
+    return max(np.abs(centroid(tomogram.volume, atom, window_A=1.2) - atom).max() for atom in ATOMS_A)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +52,7 @@ def atoms():
 @pytest.fixture(scope="module")
 def misaligned(atoms):
     errors = {"tilt_error_rms_deg": 2.0, "shift_error_rms_A": 0.5, "background": 0.02, "gain_rms": 0.05}
-    return simulate(atoms, **errors)
+    return simulate(atoms, n_tilts=15, **errors)
 
 
 def true_fit(series):
@@ -112,7 +89,7 @@ def test_an_atom_lands_where_the_frame_says(azimuth_deg):
 
 
 def test_a_fit_that_finds_nothing_changes_nothing(atoms):
-    series = simulate(atoms)
+    series = simulate(atoms, n_tilts=15)
     plain = reconstruct(series, config=CONFIG).volume
     again = reconstruct(series, config=CONFIG, fit=fit_of(len(series.tilt_deg))).volume
     assert np.abs(again - plain).max() < 0.01 * plain.max()
@@ -127,7 +104,7 @@ def test_series_about_two_axes_come_out_as_without_a_fit(atoms):
 
 
 def test_the_true_geometry_brings_the_atoms_back(atoms, misaligned):
-    perfect = worst_error_A(reconstruct(simulate(atoms), config=CONFIG))
+    perfect = worst_error_A(reconstruct(simulate(atoms, n_tilts=15), config=CONFIG))
     told = worst_error_A(reconstruct(misaligned, config=CONFIG.model_copy(update={"align": True})))
     known = worst_error_A(reconstruct(misaligned, config=CONFIG, fit=true_fit(misaligned)))
     assert known < 1.2 * perfect + 0.005 < 0.5 * told

@@ -92,7 +92,7 @@ def test_every_voxel_gives_each_image_its_whole_flux():
 
 
 @pytest.mark.parametrize("tilt", [0.0, 7.0, 33.0, 45.0, 65.0, 90.0, -120.0])
-def test_weights_are_theshared_areas(tilt):
+def test_weights_are_the_shared_areas(tilt):
     # The second judge: a turned square filled with 400² points, counted into strips.
     n, centre = 7, 3
     projector = make_projector([tilt], n_x=n, n_z=n, voxel_size_A=1.0)

@@ -29,8 +29,8 @@ _ROW, _TWO_ROWS, _ONE = np.uintp(N_SLICES), np.uintp(2 * N_SLICES), np.uintp(1)
 
 # Posed images have a margin, so that a voxel at the edge meets as many pixels as any.
 MARGIN = 2
-# Distances at which the footprint of a voxel is tabulated: 1/256 of a pixel apart.
-N_BINS = 1025
+# The footprint of a voxel is tabulated up to this distance, in pixels, on both sides: every 1/256 of a pixel.
+REACH, N_BINS = 2.0, 1025
 
 Index = int | np.uintp
 
@@ -143,7 +143,7 @@ def add_posed_image(
     """
     n_x, n_z, n_y = lines.shape
     n_u, n_v = image.shape
-    per_pixel = (len(footprint) - 1) / 4.0
+    per_pixel = (len(footprint) - 1) / (2.0 * REACH)
     for i in range(n_x):
         for k in range(n_z):
             u_line = pose[0, 0] * i + pose[0, 2] * k + pose[0, 3]
@@ -159,7 +159,7 @@ def add_posed_image(
                 upper = np.float32(v - low) * value
                 lower = value - upper
                 for column in range(middle - 1, middle + 2):
-                    weight = footprint[int((u - column + 2.0) * per_pixel + 0.5)]
+                    weight = footprint[int((u - column + REACH) * per_pixel + 0.5)]
                     image[column, low] += weight * lower
                     image[column, low + 1] += weight * upper
 
@@ -171,7 +171,7 @@ def fill_posed_block(
     """Overwrite a (≤ n_x, n_z, n_y) block of lines, from plane `first` on, with the adjoint of the above."""
     n_block, n_z, n_y = lines.shape
     n_tilts, n_u, n_v = images.shape
-    per_pixel = (footprints.shape[1] - 1) / 4.0
+    per_pixel = (footprints.shape[1] - 1) / (2.0 * REACH)
     lines[:] = np.float32(0.0)
     for number in range(n_tilts):
         pose, footprint, image = poses[number], footprints[number], images[number]
@@ -188,6 +188,6 @@ def fill_posed_block(
                     lower = np.float32(1.0) - upper
                     total = np.float32(0.0)
                     for column in range(middle - 1, middle + 2):
-                        weight = footprint[int((u - column + 2.0) * per_pixel + 0.5)]
+                        weight = footprint[int((u - column + REACH) * per_pixel + 0.5)]
                         total += weight * (lower * image[column, low] + upper * image[column, low + 1])
                     lines[i, k, j] += total

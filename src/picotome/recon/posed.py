@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from picotome.configs.schema import ReconstructionConfig
 from picotome.geometry import A_to_index, tilt_rotations
-from picotome.recon.kernels import MARGIN, N_BINS, add_posed_image, fill_posed_block
-from picotome.recon.projector import inverse_sums, shared_area
+from picotome.recon.kernels import MARGIN, N_BINS, REACH, add_posed_image, fill_posed_block
+from picotome.recon.projector import shared_area
+from picotome.recon.sirt import solve_whole
 from picotome.records import ImageFit, TiltSeries
 from picotome.threads import map_in_threads
 
-# A shadow reaches less than two pixels to either side.
-_REACH = 2.0
 _N_PLANES = 8
 
 
@@ -58,7 +57,7 @@ def make_poses(series: TiltSeries, fit: ImageFit) -> Poses:
     maps = np.concatenate([rows, (at_origin - rows @ origin)[:, :, None]], axis=2)
     # The shadow of a cube along u: of its three sides the two longer ones matter.
     sides = np.sort(np.abs(rotations[:, 0, :]), axis=1)[:, 1:]
-    distance = np.linspace(-_REACH, _REACH, N_BINS)
+    distance = np.linspace(-REACH, REACH, N_BINS)
     footprints = np.stack([shared_area(distance, long, short) for short, long in sides])
     return Poses(maps, (footprints * voxel_A).astype(np.float32), shape)
 
@@ -103,23 +102,15 @@ def solve_posed(series: TiltSeries, fit: ImageFit, *, config: ReconstructionConf
     """
     _check(series, fit, config)
     gain, background = (values[:, None, None].astype(np.float32) for values in (fit.gain, fit.background))
-    images = (series.images - background) / gain
-    weights = probe_weights(fit)[:, None, None].astype(np.float32)
     poses = make_poses(series, fit)
-    row_scale = inverse_sums(project_poses(np.ones(poses.shape, dtype=np.float32), poses)) * weights
-    voxel_scale = inverse_sums(backproject_poses(np.broadcast_to(weights, images.shape), poses))
-    current = np.zeros(poses.shape, dtype=np.float32)
-    extrapolated = np.zeros_like(current)
-    momentum = 1.0
-    for _ in range(config.n_iterations):
-        following = (1.0 + np.sqrt(1.0 + 4.0 * momentum**2)) / 2.0
-        inertia, momentum = np.float32((momentum - 1.0) / following), following
-        residual = (images - project_poses(extrapolated, poses)) * row_scale
-        step = voxel_scale * backproject_poses(residual, poses)
-        improved = np.maximum(extrapolated + step, np.float32(0.0))
-        extrapolated = improved + inertia * (improved - current)
-        current = improved
-    return current
+    return solve_whole(
+        (series.images - background) / gain,
+        shape=poses.shape,
+        project=lambda volume: project_poses(volume, poses),
+        backproject=lambda images: backproject_poses(images, poses),
+        weights=probe_weights(fit),
+        n_iterations=config.n_iterations,
+    )
 
 
 def probe_weights(fit: ImageFit) -> NDArray[Any]:

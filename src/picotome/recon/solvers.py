@@ -24,6 +24,7 @@ from picotome.recon.projector import (
     set_planes,
     slice_blocks,
 )
+from picotome.recon.sirt import inertias
 from picotome.recon.views import solve_views, split_views
 from picotome.records import ImageFit, TiltSeries, Tomogram
 from picotome.threads import map_in_threads
@@ -175,10 +176,7 @@ def _accelerated_sirt(images: NDArray[Any], projector: Projector, n_iterations: 
         projected = np.zeros_like(measured)
         current = np.zeros((n_x * n_z, N_SLICES), dtype=np.float32)
         extrapolated = np.zeros_like(current)
-        momentum = 1.0
-        for _ in range(n_iterations):
-            following = (1.0 + np.sqrt(1.0 + 4.0 * momentum**2)) / 2.0
-            inertia, momentum = np.float32((momentum - 1.0) / following), following
+        for inertia in inertias(n_iterations):
             residual = (measured - projected) * pixel_scale
             projected.fill(0.0)
             improve_planes(
@@ -186,7 +184,7 @@ def _accelerated_sirt(images: NDArray[Any], projector: Projector, n_iterations: 
                 projector.weights,
                 residual,
                 voxel_scale,
-                inertia,
+                np.float32(inertia),
                 current,
                 extrapolated,
                 projected,

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from picotome.configs.schema import ReconstructionConfig
 from picotome.geometry import turn_volume
-from picotome.recon.projector import Projector, backproject, inverse_sums, make_projector, project
+from picotome.recon.projector import Projector, backproject, make_projector, project
+from picotome.recon.sirt import solve_whole
 from picotome.records import TiltSeries
 
 
@@ -96,20 +97,21 @@ def solve_views(views: list[View], *, config: ReconstructionConfig) -> NDArray[A
             "for a series with azimuths use sirt"
         )
     n_x = views[0].projector.n_x
-    everywhere = np.ones((n_x, n_x, n_x), dtype=np.float32)
-    row_scales = [inverse_sums(project_view(everywhere, view)) for view in views]
-    column_sums = sum(backproject_view(np.ones_like(view.images, dtype=np.float32), view) for view in views)
-    voxel_scale = inverse_sums(np.asarray(column_sums))
-    current = np.zeros_like(everywhere)
-    extrapolated = np.zeros_like(everywhere)
-    momentum = 1.0
-    for _ in range(config.n_iterations):
-        following = (1.0 + np.sqrt(1.0 + 4.0 * momentum**2)) / 2.0
-        inertia, momentum = np.float32((momentum - 1.0) / following), following
-        step = np.zeros_like(everywhere)
-        for view, row_scale in zip(views, row_scales, strict=True):
-            step += backproject_view((view.images - project_view(extrapolated, view)) * row_scale, view)
-        improved = np.maximum(extrapolated + voxel_scale * step, np.float32(0.0))
-        extrapolated = improved + inertia * (improved - current)
-        current = improved
-    return current
+    images = np.concatenate([view.images for view in views])
+    ends = np.cumsum([len(view.images) for view in views])[:-1]
+
+    def project_all(volume: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([project_view(volume, view) for view in views])
+
+    def backproject_all(images: NDArray[Any]) -> NDArray[Any]:
+        parts = zip(np.split(images, ends), views, strict=True)
+        return np.asarray(sum(backproject_view(part, view) for part, view in parts))
+
+    return solve_whole(
+        images,
+        shape=(n_x, n_x, n_x),
+        project=project_all,
+        backproject=backproject_all,
+        weights=np.ones(len(images)),
+        n_iterations=config.n_iterations,
+    )

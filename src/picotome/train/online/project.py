@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from picotome.recon.projector import inverse_sums, make_projector
+from picotome.recon.sirt import inertias
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,10 +108,7 @@ def solve_sirt(series: Sequence[Tensor], *, projector: SparseProjector, n_iterat
     measured = _rows(images[:, :, lit])
     current = torch.zeros(projector.n**2, measured.shape[1], device=images.device)
     extrapolated = current
-    momentum = 1.0
-    for _ in range(n_iterations):
-        following = (1.0 + (1.0 + 4.0 * momentum**2) ** 0.5) / 2.0
-        inertia, momentum = (momentum - 1.0) / following, following
+    for inertia in inertias(n_iterations):
         residual = (measured - projector.forward @ extrapolated) * projector.pixel_scale
         improved = (extrapolated + projector.voxel_scale * (projector.adjoint @ residual)).clamp_(min=0.0)
         extrapolated = torch.lerp(current, improved, 1.0 + inertia)
