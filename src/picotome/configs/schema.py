@@ -56,6 +56,28 @@ class StorageConfig(Section):
     )
 
 
+class RefinedConfig(Section):
+    """Tomograms made as `picotome reconstruct --refined` makes them: of a geometry that is nearly right.
+
+    Pairs are not refined, which takes seconds each. They are reconstructed with the true geometry but for
+    errors of the size that a refinement of the raw trace leaves, whose rms each particle draws.
+    """
+
+    share: float = Field(0.5, gt=0, le=1, description="of the pairs to learn from and to choose by")
+    tilt_error_rms_deg: Annotated[Range, Within(0, 10)] = Field(
+        (0.0, 0.4), description="left in each of the three angles of an image, rms, °"
+    )
+    shift_error_rms_A: Annotated[Range, Within(0, 5)] = Field(
+        (0.0, 0.05), description="left in each shift, rms, Å"
+    )
+    defocus_error_rms_A: Annotated[Range, Within(0, 100)] = Field(
+        (0.0, 6.0), description="left in the plane of focus, rms, Å"
+    )
+    gain_error_rms: Annotated[Range, Within(0, 0.5)] = Field(
+        (0.0, 0.02), description="left in the relative brightness of an image, rms"
+    )
+
+
 class TrainingSetConfig(Section):
     """The particles that the network learns from; split by particle, never by patch."""
 
@@ -83,6 +105,9 @@ class TrainingSetConfig(Section):
     )
     simulation: SimulationConfig | None = Field(
         None, description="many series from each particle that a wave engine images; null: one"
+    )
+    refined: RefinedConfig | None = Field(
+        None, description="tomograms of a refined geometry among them; null: all as the images are told to be"
     )
 
     @model_validator(mode="after")
@@ -206,6 +231,15 @@ class Recipe(Section):
         if drawn is None:
             return acquisition.widest_tilts_deg
         return acquisition.tilt_offset_deg[0] - drawn[1], acquisition.tilt_offset_deg[1] + drawn[1]
+
+    @model_validator(mode="after")
+    def _refined_geometry_needs_sirt(self) -> Recipe:
+        if self.training_set.refined is not None and self.reconstruction.solver != "sirt":
+            raise ValueError(
+                f"training_set.refined is set and reconstruction.solver is {self.reconstruction.solver!r}, "
+                "which knows one tilt axis and no turns; allowed with it is sirt"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_wedge(self) -> Recipe:

@@ -51,6 +51,7 @@ def identities_of(recipe: Recipe) -> Callable[[Split, int], str]:
         shared["substrate"] = knobs(recipe.substrate)
     if knobs(recipe.storage):
         shared["storage"] = knobs(recipe.storage)
+    refined = recipe.training_set.refined
     # The recipe's own entries; a specimen is known by what it is, and they live as long as the recipe.
     parts: dict[int, dict[str, Any]] = {}
     for config in (*recipe.specimens, *recipe.training_set.specimens):
@@ -73,6 +74,7 @@ def identities_of(recipe: Recipe) -> Callable[[Split, int], str]:
                 "engine": engine,
                 "acquisition": knobs(acquisition) if drawn is None else drawn,
                 **({} if simulation is None else {"simulation": series_identity(simulation)}),
+                **({} if refined is None or split == "held_out" else {"refined": knobs(refined)}),
             }
         )
 

@@ -12,12 +12,13 @@ from picotome.configs.schema import Recipe, ReconstructionConfig, TracingConfig
 from picotome.datasets.identity import JUDGES, versions
 from picotome.datasets.naming import pair_identity, pair_path
 from picotome.datasets.plan import Split, particle_plan, particle_simulation, stream_number
+from picotome.datasets.refined import guess_fit
 from picotome.datasets.series import series_identity, simulate
 from picotome.datasets.simulations import stored_simulation
 from picotome.datasets.store import write_pair
 from picotome.recon.alignment import common_move
 from picotome.recon.solvers import reconstruct
-from picotome.records import Pair, Specimen, Substrate, TiltSeries
+from picotome.records import ImageFit, Pair, Specimen, Substrate, TiltSeries
 from picotome.rng import stream
 from picotome.simgen.acquisition import simulate_series
 from picotome.simgen.brightness import brightness_table
@@ -76,10 +77,12 @@ def make_pair(
             # Whoever made the recipe is told once, not by every particle.
             warn=False,
         )
-    degraded = reconstruct(series, config=reconstruction_of(recipe))
+    fit = learned_fit(recipe, split, index, series=series)
+    degraded = reconstruct(series, config=reconstruction_of(recipe), fit=fit)
     brightness_A2 = brightness_table(list(elements_of(specimen)), optics=recipe.optics)
     # Shifts that the images have in common show the specimen moved, and nobody can know: the ideal follows.
-    move_A = common_move(series, series.truth["shift_error_A"])
+    known_A = fit.shift_error_A if fit is not None else 0.0
+    move_A = common_move(series, series.truth["shift_error_A"] - known_A)
     seen = replace(specimen, positions_A=specimen.positions_A + move_A)
     ideal = ideal_tomogram(seen, volume=recipe.volume, config=recipe.ideal, brightness_A2=brightness_A2)
     return Pair(specimen=specimen, series=series, degraded=degraded, ideal=ideal, substrate=substrate)
@@ -98,6 +101,17 @@ def substrate_of(
         largest_tilt_deg=max(map(abs, acquisition.widest_tilts_deg)),
         rng=stream(recipe.seed, index, "substrate"),
     )
+
+
+def learned_fit(recipe: Recipe, split: Split, index: int, *, series: TiltSeries) -> ImageFit | None:
+    """Draw the geometry that a pair's tomogram is made with; None: that which the images are told to have."""
+    refined = recipe.training_set.refined
+    if refined is None or split == "held_out":
+        return None
+    rng = stream(recipe.seed, stream_number(split, index), "refined geometry")
+    if rng.random() >= refined.share:
+        return None
+    return guess_fit(series, config=refined, optics=recipe.optics, rng=rng)
 
 
 def reconstruction_of(recipe: Recipe) -> ReconstructionConfig:

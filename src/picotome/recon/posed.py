@@ -93,7 +93,7 @@ def solve_posed(series: TiltSeries, fit: ImageFit, *, config: ReconstructionConf
     """Reconstruct by SIRT with positivity and momentum, as `picotome.recon.solvers.solve_sirt` does.
 
     Images lose their background and gain, and each counts by how much a pixel of its noise says of an atom's
-    brightness: the inverse of the area of its probe, which is wider where the image is out of focus.
+    brightness: less where the probe is wider, out of focus.
 
     Raises
     ------
@@ -114,12 +114,18 @@ def solve_posed(series: TiltSeries, fit: ImageFit, *, config: ReconstructionConf
 
 
 def probe_weights(fit: ImageFit) -> NDArray[Any]:
-    """(n_tilts,) weights: area of the focused core over that of an image's own; 1 in focus.
+    """(n_tilts,) weights: overlap of an image's probe with itself, over that of the focused one; 1 in focus.
 
-    The error of the brightness of a known spot in white noise goes as the square root of its area.
+    In white noise a spot p of known shape tells its brightness with a variance of 1 / ∫p². Core and tail
+    count by their overlaps, so that it does not matter which of them a fit has called the core.
     """
-    core_A2 = fit.core_sigma_A**2
-    weights: NDArray[Any] = core_A2 / (core_A2 + fit.spread * np.square(fit.defocus_A))
+    variance_A2 = np.array([fit.core_sigma_A**2, fit.tail_sigma_A**2])
+    share = np.array([1.0 - fit.tail_fraction, fit.tail_fraction])
+    both_A2 = variance_A2[:, None] + variance_A2
+    wider_A2 = 2.0 * fit.spread * np.square(fit.defocus_A)[:, None, None]
+    # The integral of the product of two Gaussians is a Gaussian of both variances at zero.
+    overlap = np.einsum("i,j,tij->t", share, share, 1.0 / (both_A2 + wider_A2))
+    weights: NDArray[Any] = overlap / float(share @ (1.0 / both_A2) @ share)
     return weights
 
 

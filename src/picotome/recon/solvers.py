@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -60,8 +61,9 @@ def reconstruct(series: TiltSeries, *, config: ReconstructionConfig, fit: ImageF
         Solver, iterations, and whether the images lose their background and are aligned first (see
         `picotome.recon.background` and `picotome.recon.alignment`).
     fit
-        What a refinement found of these images: then their geometry, gain and background are its own, and
-        nothing is aligned or subtracted before (see `picotome.recon.posed`).
+        What a refinement found of these images: then their geometry and gain are its own, and nothing is
+        aligned before (see `picotome.recon.posed`). So is their background, unless `subtract_background` asks
+        for that of the images themselves, which is subtracted once.
 
     Returns
     -------
@@ -77,11 +79,13 @@ def reconstruct(series: TiltSeries, *, config: ReconstructionConfig, fit: ImageF
         or the solver is not ``sirt``.
     """
     _check(series)
-    if fit is not None:
-        volume = solve_posed(series, fit, config=config)
-        return Tomogram(volume=volume, voxel_size_A=series.pixel_size_A, kind="degraded")
     if config.subtract_background:
         series = subtract_background(series)
+    if fit is not None:
+        if config.subtract_background:
+            fit = replace(fit, background=np.zeros(len(series.images)))
+        volume = solve_posed(series, fit, config=config)
+        return Tomogram(volume=volume, voxel_size_A=series.pixel_size_A, kind="degraded")
     if config.align:
         series = align_series(series)
     n_x = series.images.shape[1]
