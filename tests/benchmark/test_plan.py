@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from picotome.benchmark.plan import (
+    command_of,
     full_plan,
     particle_engines,
     quick_plan,
@@ -102,3 +103,16 @@ def test_a_particle_joins_at_every_level_with_each_engine(tmp_path):
         with_particle(full_plan(), tmp_path / "none.xyz", engines=("linear",))
     with pytest.raises(ValueError, match="--particle-engine is 'multislice'"):
         particle_engines(["multislice"])
+
+
+def test_the_command_of_a_plan_makes_that_plan(tmp_path):
+    assert command_of(full_plan()) == "picotome benchmark --out benchmark"
+    assert command_of(quick_plan()) == "picotome benchmark --out benchmark --quick"
+    file = tmp_path / "mine.xyz"
+    file.write_text("1\n\nPt 0 0 0\n")
+    for engines, said in (
+        (("prism",), "--particle-engine prism"),
+        (("linear", "prism"), "--particle-engine linear --particle-engine prism"),
+    ):
+        command = command_of(with_particle(full_plan(), file, engines=engines))
+        assert command == f"picotome benchmark --out benchmark --particle mine.xyz {said}"

@@ -206,7 +206,14 @@ def test_a_series_that_is_there_is_not_made_again(tiny_plan, finished, series_ca
 
 def test_the_page_shows_every_number_once(finished):
     _, result = finished
-    page = benchmark_page(result.rows, result.floors, picture="benchmark.png", floor_picture="floor.png")
+    page = benchmark_page(
+        result.rows,
+        result.floors,
+        command="picotome benchmark --out here",
+        picture="benchmark.png",
+        floor_picture="floor.png",
+    )
+    assert "```sh\npicotome benchmark --out here\n```" in page
     assert "](benchmark.png)" in page and "](floor.png)" in page
     tables = [block for block in page.split("\n\n") if block.startswith("|")]
     summary, elements, floors, everything = tables

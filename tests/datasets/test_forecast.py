@@ -7,10 +7,13 @@ from typer.testing import CliRunner
 
 from picotome.cli import app
 from picotome.configs import load_recipe
+from picotome.configs.schema import RefinedConfig
 from picotome.datasets.forecast.forecast import Forecast
 from picotome.datasets.forecast.limits import Workers, refuse_small_memory
 from picotome.datasets.forecast.measure import Measured, Start
+from picotome.datasets.forecast.particles import build_particles
 from picotome.datasets.forecast.work import group_tasks
+from picotome.datasets.forecast.yardstick import measure_pair
 from picotome.datasets.generate import missing_tasks
 from picotome.datasets.plan import SPLITS, particle_simulation
 from picotome.datasets.series import series_path
@@ -99,6 +102,21 @@ def test_a_simulation_that_is_there_is_not_forecast_again(tmp_path):
     )
     told = Forecast(tuple(groups), (measured, measured), Start(0.0, 0), Workers(1, 1, None), 0)
     assert (told.work_s, told.disk_bytes) == (306.0, 3006)
+
+
+def test_refined_geometries_are_counted_by_their_share(tmp_path):
+    """They improve the whole volume at once, which takes several times as long."""
+    plain = load_recipe("smoke", [])
+    updates_s = []
+    for share in (None, 0.5, 1.0):
+        refined = None if share is None else RefinedConfig(share=share)
+        chosen = plain.training_set.model_copy(update={"refined": refined})
+        recipe = plain.model_copy(update={"training_set": chosen})
+        group = group_tasks(recipe, [("train", 0)], folder=tmp_path)[0]
+        (built,) = build_particles(recipe, group)
+        updates_s.append(measure_pair(recipe, built, engine="linear", folder=tmp_path).cost.update_s)
+    told, half, all_refined = updates_s
+    assert 1.5 * told < half < all_refined
 
 
 def test_both_axes_are_counted(tmp_path):

@@ -119,10 +119,38 @@ def test_each_axis_of_the_errors_counts(misaligned):
         assert blurred.volume.max() < 0.97 * peak
 
 
-def test_images_out_of_focus_count_by_the_area_of_their_probe():
+def probe(fit, axis_A, defocus_A):
+    """(n, n) probe of an image on a grid, of unit integral."""
+    widened = np.square([fit.core_sigma_A, fit.tail_sigma_A]) + fit.spread * defocus_A**2
+    x, y = axis_A[:, None], axis_A
+    spots = [np.exp(-(x**2 + y**2) / (2 * v)) / (2 * np.pi * v) for v in widened]
+    return (1 - fit.tail_fraction) * spots[0] + fit.tail_fraction * spots[1]
+
+
+def test_images_out_of_focus_count_by_what_their_probe_tells_of_a_brightness():
     fit = fit_of(3, defocus_A=np.array([0.0, 20.0, -40.0]))
-    area_A2 = fit.core_sigma_A**2 + fit.spread * fit.defocus_A**2
-    np.testing.assert_allclose(probe_weights(fit), area_A2[0] / area_A2)
+    axis = axis_A(161, 0.1)
+    told = np.array([np.square(probe(fit, axis, defocus)).sum() for defocus in fit.defocus_A])
+    np.testing.assert_allclose(probe_weights(fit), told / told[0], rtol=1e-3)
+
+
+def test_it_does_not_matter_which_part_of_the_probe_is_called_the_core():
+    fit = fit_of(3, defocus_A=np.array([0.0, 20.0, -40.0]))
+    swapped = replace(
+        fit,
+        core_sigma_A=fit.tail_sigma_A,
+        tail_sigma_A=fit.core_sigma_A,
+        tail_fraction=1 - fit.tail_fraction,
+    )
+    np.testing.assert_allclose(probe_weights(swapped), probe_weights(fit))
+
+
+def test_a_background_is_subtracted_once(misaligned):
+    """Asked for, that of the images is taken; else that of the fit. Both bring the same tomogram back."""
+    fit = true_fit(misaligned)
+    own = reconstruct(misaligned, config=CONFIG, fit=fit).volume
+    found = reconstruct(misaligned, config=CONFIG.model_copy(update={"subtract_background": True}), fit=fit)
+    assert np.abs(found.volume - own).max() < 0.02 * own.max()
 
 
 def test_a_fit_of_other_images_or_another_solver_is_refused(misaligned):

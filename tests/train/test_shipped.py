@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from picotome.cli import app
 from picotome.configs import load_recipe
 from picotome.configs.imaging import SimulationConfig
-from picotome.configs.schema import NetworkConfig
+from picotome.configs.schema import NetworkConfig, RefinedConfig
 from picotome.datasets.pairs import elements_of, make_pair
 from picotome.datasets.store import read_records, write_records
 from picotome.records import Tomogram
@@ -105,6 +105,16 @@ def test_the_card_says_how_a_training_began_and_how_it_differed_from_its_recipe(
     assert "Started from the weights of the recipe `quickstart`." in text
     assert "It was ended early." in text
     assert "steps in" in plain and "steps in" not in text
+
+
+def test_the_card_says_which_tomograms_are_of_a_refined_geometry(general):
+    chosen = general.training_set
+    refined = RefinedConfig(share=0.25, tilt_error_rms_deg=(0.1, 0.5), gain_error_rms=0.03)
+    for config, said in ((None, False), (refined, True)):
+        recipe = general.model_copy(update={"training_set": chosen.model_copy(update={"refined": config})})
+        text = model_card_text(card_of(recipe), recipe, n_parameters=1)
+        assert ("25% of the tomograms" in text) == said
+        assert ("0.1 to 0.5° about three axes" in text and "0.03 of gain" in text) == said
 
 
 def test_the_card_of_another_recipe_is_refused(general):

@@ -41,19 +41,23 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def benchmark_page(rows: Sequence[Row], floors: Sequence[Row], *, picture: str, floor_picture: str) -> str:
+def benchmark_page(
+    rows: Sequence[Row], floors: Sequence[Row], *, command: str, picture: str, floor_picture: str
+) -> str:
     """Turn the rows of ``benchmark.json`` into a page of Markdown.
 
     Parameters
     ----------
     rows, floors
         Contents of ``benchmark.json`` and ``floor.json``.
+    command
+        What they were made with.
     picture, floor_picture
         Where the pictures are, as seen from the page.
     """
     used = ", ".join(f"{package} {version}" for package, version in versions(_VERSIONED).items())
     parts = [
-        _HEAD,
+        _HEAD.format(command=command),
         f"Made with {used}, on {os.cpu_count()} cores.",
         f"![RMSD against dose, for each specimen and imperfection]({picture})",
         "## RMSD (pm)",
@@ -220,12 +224,12 @@ How well atoms are found, against the truth and against the bound: a fixed, seed
 repeat.
 
 ```sh
-picotome benchmark --out benchmark
-picotome benchmark --out benchmark-quick --quick
+{command}
 ```
 
-Simulated series are kept (`--cache`) and finished groups are not repeated. This page, `benchmark.json`,
-`floor.json` and the pictures are what the command writes.
+With `--quick` the particles are small and the dose is one: minutes. Simulated series are kept (`--cache`)
+and finished groups are not repeated. This page, `benchmark.json`, `floor.json` and the pictures are what the
+command writes.
 
 - **Specimens**: nanoparticles with strain and disorder in a random orientation, imaged by abTEM's PRISM
   (300 kV, 30 mrad, 40–95 mrad, source size 0.3 Å): 21 images over ±65°, pixels of 0.4 Å. The structure of
@@ -237,9 +241,8 @@ Simulated series are kept (`--cache`) and finished groups are not repeated. This
 - **Stages**: `raw`, the tomogram (SIRT) traced; `refined`, atoms, probe and geometry fitted to the images,
   from the raw trace, or from the network's and what the raw one shows besides; `unet`, the tomogram made
   again with what `refined` from raw has found of the images, repaired by the network and traced. Free in the
-  refinement:
-  no geometry (`none`); tilt, turns and shifts (`middle`); defocus as well (`worst`). Seconds are those of the
-  stage alone.
+  refinement: no geometry (`none`); tilt, turns and shifts (`middle`); defocus as well (`worst`). Seconds are
+  those of the stage alone, on a machine that may have had other work.
 - **Scores**: atoms are matched one to one within 0.75 Å. Errors are measured after the mean translation is
   removed, and at `middle` and `worst` after a rigid fit, because there specimen and microscope can be turned
   together without changing an image. The bound (Cramér-Rao) is for counting noise, with everything unknown

@@ -173,6 +173,21 @@ def with_particle(plan: Plan, path: Path, *, engines: Sequence[EngineName]) -> P
     return Plan((*plan.scenes, *added), plan.doses_e_per_A2)
 
 
+def command_of(plan: Plan) -> str:
+    """Write the command that fills a plan: with ``--quick``, and the file that was added to it."""
+    words = ["picotome benchmark --out benchmark"]
+    if plan.doses_e_per_A2 == QUICK_DOSES_E_PER_A2:
+        words.append("--quick")
+    files = {
+        (config.path, scene.series.engine): None
+        for scene in plan.scenes
+        if isinstance(config := scene.series.specimen, FileSpecimen)
+    }
+    words += dict.fromkeys(f"--particle {Path(path).name}" for path, _ in files)
+    words += (f"--particle-engine {engine}" for _, engine in files)
+    return " ".join(words)
+
+
 def _scene(
     name: str,
     level: str,

@@ -13,7 +13,7 @@ import picotome
 from picotome.benchmark.floor import Floor, find_floor, no_floor
 from picotome.benchmark.judge import Row, failed_rows, judge_group
 from picotome.benchmark.page import benchmark_page
-from picotome.benchmark.plan import RECONSTRUCTION, SCORING, TRACING, Plan, Scene
+from picotome.benchmark.plan import RECONSTRUCTION, SCORING, TRACING, Plan, Scene, command_of
 from picotome.configs.workers import LocalWorkers, QueueWorkers
 from picotome.datasets.factory.simulating import simulate_missing
 from picotome.datasets.identity import versions
@@ -132,7 +132,13 @@ def run_benchmark(
     shown = [floor for floor in drawn if floor["imperfection"] == "none"] or drawn
     if shown:
         draw_floor(out / FLOOR_PICTURE_NAME, floors=shown)
-    page = benchmark_page(table, floor_table, picture=PICTURE_NAME, floor_picture=FLOOR_PICTURE_NAME)
+    page = benchmark_page(
+        table,
+        floor_table,
+        command=command_of(plan),
+        picture=PICTURE_NAME,
+        floor_picture=FLOOR_PICTURE_NAME,
+    )
     write_text(out / PAGE_NAME, page)
     return Benchmark(rows=table, floors=floor_table, failed=failed)
 

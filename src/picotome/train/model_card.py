@@ -101,7 +101,8 @@ def _data(recipe: Recipe) -> str:
     lines = [
         f"{chosen.n_train} simulated particles to learn from, {engines}, and {chosen.n_validation} to choose "
         f"the epoch by, imaged by `{chosen.engine}`; no measured data. "
-        f"Boxes of {recipe.volume.n_voxels}³ voxels, reconstructed by {_reconstruction(recipe)}. "
+        f"Boxes of {recipe.volume.n_voxels}³ voxels, reconstructed by {_reconstruction(recipe)}."
+        f"{_refined(recipe)} "
         f"Microscope: {optics.beam_energy_eV / 1e3:g} kV, "
         f"{optics.convergence_mrad:g} mrad, detector {optics.detector_inner_mrad:g} to "
         f"{optics.detector_outer_mrad:g} mrad, source size {optics.source_size_A:g} Å.\n",
@@ -119,6 +120,27 @@ def _reconstruction(recipe: Recipe) -> str:
     chosen = recipe.reconstruction
     rounds = f" ({chosen.n_iterations} iterations)" if chosen.solver == "sirt" else ""
     return f"{chosen.solver}{rounds} from {'aligned' if chosen.align else 'unaligned'} images"
+
+
+def _refined(recipe: Recipe) -> str:
+    """Say how many tomograms are those of a refined geometry."""
+    refined = recipe.training_set.refined
+    if refined is None:
+        return ""
+    tilt, shift, focus, gain = (
+        _plain(span)
+        for span in (
+            refined.tilt_error_rms_deg,
+            refined.shift_error_rms_A,
+            refined.defocus_error_rms_A,
+            refined.gain_error_rms,
+        )
+    )
+    return (
+        f" {refined.share:.0%} of the tomograms are made with the geometry of each image known but for "
+        f"errors of {tilt}° about three axes, {shift} Å, {focus} Å of focus and {gain} of gain (rms), as a "
+        "refinement leaves it."
+    )
 
 
 def _kind(specimen: SpecimenConfig) -> str:

@@ -23,12 +23,13 @@ from picotome.datasets.forecast.particles import Built
 from picotome.datasets.forecast.work import PairCost, PairWork, count_pair, has_own_tilts
 from picotome.datasets.pairs import elements_of, reconstruction_of
 from picotome.datasets.plan import particle_plan, particle_simulation, stream_number
+from picotome.datasets.refined import guess_fit
 from picotome.datasets.store import read_records, write_pair
 from picotome.geometry import tilt_rotations
 from picotome.recon.kernels import N_SLICES
 from picotome.recon.projector import make_projector
 from picotome.recon.solvers import reconstruct
-from picotome.records import Pair, TiltSeries, Tomogram
+from picotome.records import ImageFit, Pair, TiltSeries, Tomogram
 from picotome.rng import stream
 from picotome.simgen.acquisition import record_series
 from picotome.simgen.brightness import brightness_table
@@ -123,7 +124,7 @@ def _steps(recipe: Recipe, built: Built, *, engine: EngineName, folder: Path) ->
             index=stream_number(*built.task),
         )
     )
-    degraded, solving_s = _solve(recipe, series)
+    degraded, solving_s = _solve_as_learned(recipe, built, series)
     n = recipe.volume.n_voxels
     # Tilts that nobody has asked for before.
     other_deg = series.tilt_deg + 1e-3 * (1.0 + time.perf_counter() % 1.0)
@@ -184,19 +185,32 @@ def _moved(images: NDArray[Any], recipe: Recipe) -> NDArray[Any]:
     return shift_images(images, shifts_A=np.full((len(images), 2), 0.1), pixel_size_A=pixel_size_A)
 
 
-def _solve(recipe: Recipe, series: TiltSeries) -> tuple[Tomogram, float]:
+def _solve_as_learned(recipe: Recipe, built: Built, series: TiltSeries) -> tuple[Tomogram, float]:
+    """Reconstruct; the seconds of the mean pair, where some are made with a refined geometry."""
+    split, index = built.task
+    degraded, told_s = _solve(recipe, series, None)
+    refined = recipe.training_set.refined
+    if refined is None or split == "held_out":
+        return degraded, told_s
+    rng = stream(recipe.seed, stream_number(split, index), "refined geometry")
+    fit = guess_fit(series, config=refined, optics=recipe.optics, rng=rng)
+    _, refined_s = _solve(recipe, series, fit)
+    return degraded, (1.0 - refined.share) * told_s + refined.share * refined_s
+
+
+def _solve(recipe: Recipe, series: TiltSeries, fit: ImageFit | None) -> tuple[Tomogram, float]:
     """Reconstruct with few iterations; the seconds that all would take."""
     config = reconstruction_of(recipe)
     if config.solver == "wbp" or config.n_iterations <= _FEW_ITERATIONS:
-        return _timed(partial(reconstruct, series, config=config))
+        return _timed(partial(reconstruct, series, config=config, fit=fit))
     few = config.model_copy(update={"n_iterations": _FEW_ITERATIONS})
     # The kernels and the projector are there from now on.
-    reconstruct(series, config=few)
-    _, few_s = _timed(partial(reconstruct, series, config=few))
+    reconstruct(series, config=few, fit=fit)
+    _, few_s = _timed(partial(reconstruct, series, config=few, fit=fit))
     n_more = min(max(int(_SOLVING_S / few_s * _FEW_ITERATIONS), 3 * _FEW_ITERATIONS), _MOST_ITERATIONS)
     n_more = min(n_more, config.n_iterations)
     degraded, more_s = _timed(
-        partial(reconstruct, series, config=config.model_copy(update={"n_iterations": n_more}))
+        partial(reconstruct, series, config=config.model_copy(update={"n_iterations": n_more}), fit=fit)
     )
     per_iteration_s = max(more_s - few_s, 0.0) / (n_more - _FEW_ITERATIONS)
     return degraded, more_s + (config.n_iterations - n_more) * per_iteration_s
