@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from picotome.benchmark.gauge import displacements_pm, gauge_of
+from picotome.benchmark.gauge import displacements_pm, errors_in_gauge, gauge_of
 from picotome.benchmark.plan import SCORING, TRACING, Scene
 from picotome.datasets.pairs import elements_of
 from picotome.geometry import tilt_rotations
 from picotome.records import Specimen, TiltSeries, Trace
+from picotome.trace.numbers import finite
 from picotome.trace.refinement.refine import refine_trace
 from picotome.trace.scoring import score_trace
-from picotome.trace.species import by_element
 from picotome.trace.surface import find_surface
 
 if TYPE_CHECKING:
@@ -76,31 +76,33 @@ def find_floor(scene: Scene, specimen: Specimen, clean: TiltSeries) -> Floor:
         )
     except ValueError as error:
         return no_floor(scene, note=str(error))
+    gauge = gauge_of(scene)
     score = score_trace(refined.trace, specimen, config=SCORING)
-    moved_pm = displacements_pm(refined.trace, specimen, score, gauge_of(scene))
-    error_pm = np.linalg.norm(moved_pm, axis=1)
+    errors = errors_in_gauge(refined.trace, specimen, score, gauge=gauge)
+    moved_pm = displacements_pm(refined.trace, specimen, score, gauge)
     at = score.matched_true
-    masks = by_element(specimen.atomic_numbers[at])
     surface = find_surface(specimen.positions_A)
     misfit_image = refined.images.misfit_image
-    return {
+    floor: Floor = {
         "specimen": scene.specimen,
         "engine": clean.engine,
         "imperfection": scene.imperfection,
         "n_atoms": len(specimen.positions_A),
-        "floor_pm": _rms(error_pm),
-        "floor_species_pm": {symbol: _rms(error_pm[mask]) for symbol, mask in masks.items()},
-        "floor_axis_pm": [_rms(moved_pm[:, axis]) for axis in range(3)],
-        "surface_pm": _rms(error_pm[surface[at]]),
-        "core_pm": _rms(error_pm[~surface[at]]),
+        "floor_pm": errors.rmsd_pm,
+        "floor_species_pm": errors.rmsd_species_pm,
+        "floor_axis_pm": np.sqrt(np.mean(moved_pm**2, axis=0)).tolist(),
+        "surface_pm": errors.surface_rmsd_pm,
+        "core_pm": errors.core_rmsd_pm,
         "misfit": refined.images.misfit,
         "misfit_image": _rounded(misfit_image if misfit_image is not None else np.zeros(0)),
         "overlap_image": _rounded(column_overlap(specimen, clean)),
         "depth_A": _rounded(depth_A(specimen.positions_A, surface)[at]),
-        "error_pm": _rounded(error_pm),
+        "error_pm": _rounded(np.linalg.norm(moved_pm, axis=1)),
         "atomic_numbers": specimen.atomic_numbers[at].tolist(),
         "note": "",
     }
+    plain: Floor = finite(floor)
+    return plain
 
 
 def no_floor(scene: Scene, *, note: str) -> Floor:
@@ -143,10 +145,6 @@ def _as_trace(specimen: Specimen, series: TiltSeries) -> Trace:
         atomic_numbers=specimen.atomic_numbers,
         sigma_A=np.full(len(relative), _COLUMN_A),
     )
-
-
-def _rms(values: Array) -> float | None:
-    return float(np.sqrt(np.mean(values**2))) if len(values) else None
 
 
 def _rounded(values: Array) -> list[float]:
