@@ -18,15 +18,16 @@ from picotome.datasets.factory.refusal import DATA_SECTIONS, refuse_another_reci
 from picotome.datasets.generate import generate
 from picotome.datasets.identity import versions
 from picotome.datasets.manifest import Entry
-from picotome.datasets.pairs import traced_elements
+from picotome.datasets.pairs import reconstruction_of, traced_elements
 from picotome.datasets.plan import SPLITS, particle_plan
 from picotome.datasets.safe_write import write_text
 from picotome.datasets.store import read_pair, read_provenance, write_records
 from picotome.progress import Track, silent
+from picotome.recon.solvers import reconstruct
 from picotome.records import ImageFit, Pair, Score, Tomogram, Trace
 from picotome.trace.numbers import finite, score_numbers
 from picotome.trace.refinement.bound import Bound, bound_positions
-from picotome.trace.refinement.refine import refine_first
+from picotome.trace.refinement.refine import Refined, refine_first
 from picotome.trace.refinement.union import unite
 from picotome.trace.scoring import score_trace, scored_atoms
 from picotome.trace.tracing import EMPTY_TRACE, trace_or_nothing
@@ -170,21 +171,29 @@ def run(
 def judge(file: Path, recipe: Recipe, *, model: Path, out: Path) -> HeldOut:
     """Repair, trace, refine and score one held-out particle, and store what was found."""
     pair = read_pair(file)
-    repaired = repair(pair.degraded, model=model)
     elements = traced_elements(pair.specimen, config=recipe.tracing)
     truth = scored_atoms(pair.specimen, config=recipe.scoring)
-    traces = {
-        stage: trace_or_nothing(tomogram, elements=elements, config=recipe.tracing)
-        for stage, tomogram in (("raw", pair.degraded), ("unet", repaired))
-    }
-    refined = refine_first(
-        [unite(traces["unet"], traces["raw"], min_distance_A=recipe.tracing.min_distance_A), traces["raw"]],
-        pair.series,
-        elements=elements,
-        config=recipe.refinement,
-        min_distance_A=recipe.tracing.min_distance_A,
-        optics=recipe.optics,
-    )
+
+    def refined_from(*starts: Trace) -> Refined | None:
+        return refine_first(
+            starts,
+            pair.series,
+            elements=elements,
+            config=recipe.refinement,
+            min_distance_A=recipe.tracing.min_distance_A,
+            optics=recipe.optics,
+        )
+
+    raw = trace_or_nothing(pair.degraded, elements=elements, config=recipe.tracing)
+    # A network that has learned on tomograms of a refined geometry is given one.
+    first = refined_from(raw) if recipe.training_set.refined is not None else None
+    degraded = pair.degraded
+    if first is not None:
+        degraded = reconstruct(pair.series, config=reconstruction_of(recipe), fit=first.images)
+    repaired = repair(degraded, model=model)
+    unet = trace_or_nothing(repaired, elements=elements, config=recipe.tracing)
+    refined = refined_from(unite(unet, raw, min_distance_A=recipe.tracing.min_distance_A), raw)
+    traces = {"raw": raw, "unet": unet}
     traces["refined"] = refined.trace if refined is not None else EMPTY_TRACE
     images = refined.images if refined is not None else None
     bound = None

@@ -1,0 +1,62 @@
+"""What a run makes of one held-out particle."""
+
+import pytest
+
+from picotome.configs import load_recipe
+from picotome.configs.schema import RefinedConfig
+from picotome.datasets.naming import find_pair, pair_identity
+from picotome.datasets.pairs import write_particle
+from picotome.pipeline import judge
+from picotome.train.checkpoint import ModelCard, save_weights
+from picotome.train.unet import build_network
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return load_recipe(
+        "smoke",
+        [
+            "engine=linear",
+            "optics.abtem={}",
+            "acquisition.n_tilts=21",
+            "acquisition.dose_e_per_A2=1e5",
+            "acquisition.tilt_error_rms_deg=1.5",
+            "acquisition.shift_error_rms_A=0.3",
+            "reconstruction.align=true",
+        ],
+    )
+
+
+@pytest.fixture(scope="module")
+def identity(recipe, tmp_path_factory):
+    """Weights that were never trained: what they are given comes out."""
+    card = ModelCard(
+        voxel_size_A=recipe.volume.voxel_size_A,
+        peak_sigma_A=recipe.ideal.peak_sigma_A,
+        tilt_min_deg=-60.0,
+        tilt_max_deg=60.0,
+        network=recipe.network.model_dump(mode="json"),
+        epoch=0,
+        score={},
+        recipe=recipe.name,
+        precision="32-true",
+        picotome="0",
+    )
+    path = tmp_path_factory.mktemp("model") / "identity.safetensors"
+    save_weights(path, build_network(recipe.network), card)
+    return path
+
+
+@pytest.mark.parametrize("refined", [None, RefinedConfig()])
+def test_a_network_that_learned_on_refined_geometries_is_given_one(recipe, identity, refined, tmp_path):
+    chosen = recipe.training_set.model_copy(update={"refined": refined})
+    recipe = recipe.model_copy(update={"training_set": chosen})
+    write_particle(recipe, tmp_path, "held_out", 0)
+    file = find_pair(tmp_path, "held_out", 0, identity=pair_identity(recipe, "held_out", 0))
+    found = judge(file, recipe, model=identity, out=tmp_path / "held_out_found")
+    raw_pm, unet_pm = (found.scores[stage].rigid_rmsd_pm for stage in ("raw", "unet"))
+    if refined is None:
+        assert unet_pm == pytest.approx(raw_pm, rel=0.02)
+    else:
+        assert unet_pm < 0.8 * raw_pm
+    assert found.scores["refined"].rigid_rmsd_pm < 0.6 * raw_pm
