@@ -23,7 +23,8 @@ _LIMITS = """\
 - It learned compact f.c.c. particles in vacuum. Supports, amorphous specimens and other lattices are outside
   of what it has seen; so are particles much larger than the box that it learned from, though tiles take them.
 - It repairs tomograms of `picotome reconstruct` with the recipe's solver and number of iterations. Another
-  reconstruction has another noise and another wedge.
+  reconstruction has another noise and another wedge. Where images may be wrong it does best on the tomogram
+  of a refined geometry (`picotome reconstruct --refined`).
 - Tomograms of another voxel size are resampled to the model's, up to a factor of 1.5.
 - It does not know the dose, the tilts or the elements of the tomogram that it is given, and gives no error
   bars.
