@@ -7,8 +7,6 @@ from picotome.configs.schema import RefinedConfig
 from picotome.datasets.naming import find_pair, pair_identity
 from picotome.datasets.pairs import write_particle
 from picotome.pipeline import judge
-from picotome.train.checkpoint import ModelCard, save_weights
-from picotome.train.unet import build_network
 
 
 @pytest.fixture(scope="module")
@@ -27,33 +25,15 @@ def recipe():
     )
 
 
-@pytest.fixture(scope="module")
-def identity(recipe, tmp_path_factory):
-    """Weights that were never trained: what they are given comes out."""
-    card = ModelCard(
-        voxel_size_A=recipe.volume.voxel_size_A,
-        peak_sigma_A=recipe.ideal.peak_sigma_A,
-        tilt_min_deg=-60.0,
-        tilt_max_deg=60.0,
-        network=recipe.network.model_dump(mode="json"),
-        epoch=0,
-        score={},
-        recipe=recipe.name,
-        precision="32-true",
-        picotome="0",
-    )
-    path = tmp_path_factory.mktemp("model") / "identity.safetensors"
-    save_weights(path, build_network(recipe.network), card)
-    return path
-
-
 @pytest.mark.parametrize("refined", [None, RefinedConfig()])
-def test_a_network_that_learned_on_refined_geometries_is_given_one(recipe, identity, refined, tmp_path):
+def test_a_network_that_learned_on_refined_geometries_is_given_one(
+    recipe, identity_weights, refined, tmp_path
+):
     chosen = recipe.training_set.model_copy(update={"refined": refined})
     recipe = recipe.model_copy(update={"training_set": chosen})
     write_particle(recipe, tmp_path, "held_out", 0)
     file = find_pair(tmp_path, "held_out", 0, identity=pair_identity(recipe, "held_out", 0))
-    found = judge(file, recipe, model=identity, out=tmp_path / "held_out_found")
+    found = judge(file, recipe, model=identity_weights, out=tmp_path / "held_out_found")
     raw_pm, unet_pm = (found.scores[stage].rigid_rmsd_pm for stage in ("raw", "unet"))
     if refined is None:
         assert unet_pm == pytest.approx(raw_pm, rel=0.02)

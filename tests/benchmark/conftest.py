@@ -3,20 +3,11 @@
 from dataclasses import replace
 
 import pytest
-import torch
 
 from picotome.benchmark.plan import Plan, full_plan
 from picotome.benchmark.run import run_benchmark
 from picotome.configs.imaging import VolumeConfig
-from picotome.configs.schema import NetworkConfig
 from picotome.datasets.series import write_series
-from picotome.train.checkpoint import ModelCard, save_weights
-from picotome.train.unet import build_network
-
-SMALL = NetworkConfig(channels=(4, 4, 8, 8, 8, 4))
-CARD = ModelCard(
-    0.4, 0.45, -65, 65, SMALL.model_dump(mode="json"), 3, {"rmsd_pm": 5.0}, "test", "32-true", "0"
-)
 
 
 def tiny(scene):
@@ -29,15 +20,6 @@ def tiny(scene):
 def tiny_plan():
     pt = [scene for scene in full_plan().scenes if scene.specimen == "Pt"]
     return Plan(tuple(tiny(scene) for scene in pt[:2]), (1e4,))
-
-
-@pytest.fixture(scope="session")
-def identity_weights(tmp_path_factory):
-    """A network that was never trained: it repairs nothing and spoils nothing."""
-    path = tmp_path_factory.mktemp("weights") / "identity.safetensors"
-    torch.manual_seed(0)
-    save_weights(path, build_network(SMALL), CARD)
-    return path
 
 
 @pytest.fixture(scope="session")

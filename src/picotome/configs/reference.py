@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Annotated, Any, get_args, get_origin
 
 import yaml
@@ -22,7 +23,7 @@ def recipe_reference() -> str:
     """Return docs/recipe.md."""
     lines = [_HEAD, "## Top level\n", *_table(Recipe)]
     for title, section in _sections(Recipe, ""):
-        lines += [f"\n## {title}\n", f"{(section.__doc__ or '').strip()}\n", *_table(section)]
+        lines += [f"\n## {title}\n", f"{inspect.cleandoc(section.__doc__ or '')}\n", *_table(section)]
     return "\n".join(lines) + "\n"
 
 
