@@ -15,6 +15,7 @@ from picotome.train import precision
 from picotome.train.apply import match_voxels, repair, repair_with, resample
 from picotome.train.checkpoint import ModelCard, load_state, load_weights, save_weights
 from picotome.train.loop import peak_weighted_error, train
+from picotome.train.mirrors import mirrors
 from picotome.train.patches import PatchDataset
 from picotome.train.unet import build_network
 from picotome.train.validation import ospa_pm
@@ -152,7 +153,7 @@ def test_patches_repeat_and_share_one_scale(tiny_recipe, tiny_dataset):
             assert a.shape == (1, 32, 32, 32)
             torch.testing.assert_close(a, b, rtol=0, atol=0)
     assert not torch.equal(first[0][0], second[len(second)][0])
-    assert patches(symmetric_wedge=False).flip_axes == (1,)
+    assert patches(symmetric_wedge=False).mirrors == mirrors(symmetric_wedge=False)
     with pytest.raises(ValueError, match="patch_voxels is 64"):
         patches(patch_voxels=64)[0]
 
@@ -233,9 +234,26 @@ def test_weights_of_peaks():
     assert lost(0.1, 3.0) == pytest.approx(1 + 3.0)
     assert lost(1.0, 3.0) == pytest.approx(1 + 3 * 0.4 / 1.21)
     assert lost(0.2, 3.0, brightest=2.0) == pytest.approx(lost(0.1, 3.0))
-    imagined = torch.tensor([[1.0, 0.5]])
-    assert float(peak_weighted_error(imagined, torch.tensor([[1.0, 0.0]]), peak_weight=9.0)) == 0.125
-    assert torch.isfinite(peak_weighted_error(imagined, torch.zeros(1, 2), peak_weight=3.0))
+    # An atom that is drawn where none is costs what one costs that is missed.
+    missed, truth = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.2]])
+    costs = [peak_weighted_error(a, b, peak_weight=9.0) for a, b in ((missed, truth), (truth, missed))]
+    assert float(costs[0]) == pytest.approx(float(costs[1]))
+    assert torch.isfinite(peak_weighted_error(truth, torch.zeros(1, 2), peak_weight=3.0))
+
+
+@pytest.mark.parametrize("chance", [0.25, 0.5, 0.75])
+def test_a_network_that_is_unsure_draws_the_chance_of_an_atom(chance):
+    faint = 0.17
+    n_atoms = round(400 * chance)
+    ideal = torch.tensor([[1.0, faint]] * n_atoms + [[1.0, 0.0]] * (400 - n_atoms))
+    drawn = torch.tensor(0.0, requires_grad=True)
+    optimizer = torch.optim.SGD([drawn], lr=0.02)
+    for _ in range(300):
+        optimizer.zero_grad()
+        repaired = torch.stack([torch.ones(400), drawn.expand(400)], dim=1)
+        peak_weighted_error(repaired, ideal, peak_weight=25.0).backward()
+        optimizer.step()
+    assert float(drawn.detach()) / faint == pytest.approx(chance, abs=0.04)
 
 
 def test_each_volume_of_a_batch_has_its_own_brightest_voxel():

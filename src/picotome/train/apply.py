@@ -13,12 +13,14 @@ from picotome.geometry import centre_index
 from picotome.recon.normalise import tomogram_scale
 from picotome.records import Tomogram
 from picotome.train.checkpoint import ModelCard, load_weights
+from picotome.train.mirrors import every_mirror, mirrors
 from picotome.train.unet import N_VOXELS_MULTIPLE, RepairNet
 
 TILE_VOXELS = 96
 _TILE_OVERLAP = 0.5
 _SAME_VOXEL = 1e-3
 _RESAMPLE_LIMIT = 1.5
+_MIRRORS = every_mirror(mirrors(symmetric_wedge=False))
 
 
 def repair(degraded: Tomogram, *, model: Path, tile_voxels: int = TILE_VOXELS) -> Tomogram:
@@ -45,14 +47,18 @@ def repair(degraded: Tomogram, *, model: Path, tile_voxels: int = TILE_VOXELS) -
 
 
 def repair_with(network: RepairNet, degraded: Tomogram, *, tile_voxels: int = TILE_VOXELS) -> Tomogram:
-    """Repair a tomogram of the network's own voxel size."""
+    """Repair a tomogram of the network's own voxel size.
+
+    The mean over the mirror images that keep any wedge: the repaired mirror image is then the mirror image of
+    the repaired tomogram, as it must be, and what the network is unsure of errs less.
+    """
     scale = tomogram_scale(degraded.volume)
     device = next(network.parameters()).device
     normalised = torch.from_numpy(np.ascontiguousarray(degraded.volume, dtype=np.float32) / scale)[None, None]
     was_training = network.training
     network.eval()
     with torch.inference_mode():
-        repaired = _forward(network, normalised.to(device), tile_voxels)
+        repaired = _mirrored(network, normalised.to(device), tile_voxels)
     network.train(was_training)
     volume = repaired[0, 0].float().cpu().numpy() * np.float32(scale)
     return Tomogram(volume=volume, voxel_size_A=degraded.voxel_size_A, kind="repaired")
@@ -90,6 +96,14 @@ def resample(tomogram: Tomogram, *, voxel_size_A: float) -> Tomogram:
         tomogram.volume.astype(np.float32), np.full(3, step), offset=offset, output_shape=new_shape, order=3
     )
     return Tomogram(volume=volume, voxel_size_A=voxel_size_A, kind=tomogram.kind)
+
+
+def _mirrored(network: RepairNet, volume: torch.Tensor, tile_voxels: int) -> torch.Tensor:
+    axes = [tuple(axis + 2 for axis in flipped) for flipped in _MIRRORS]
+    total = torch.zeros_like(volume)
+    for flipped in axes:
+        total += _forward(network, volume.flip(flipped), tile_voxels).flip(flipped)
+    return total / len(axes)
 
 
 def _forward(network: RepairNet, volume: torch.Tensor, tile_voxels: int) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Patches of stored pairs, read lazily from HDF5.
 
-Only flips are used as augmentation: along x, y and z they keep a symmetric wedge where it is. Free rotations
-would move the wedge; new orientations come from the generator instead.
+Only mirror images that keep the wedge are used as augmentation. Free rotations would move it; new
+orientations come from the generator instead.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from picotome.datasets.precision import read_box
 from picotome.datasets.store import open_checked
 from picotome.rng import stream
+from picotome.train.mirrors import Axes, mirrors, random_mirror
 
 # Well below the 1,024 that many systems allow a process.
 _MOST_OPEN = 128
@@ -41,9 +42,9 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
     patches_per_particle
         Patches per particle and epoch.
     symmetric_wedge
-        Whether flips along x and z keep the tilt range; if not, only y is flipped.
+        Whether the tilt range is symmetric about 0 (see `picotome.train.mirrors`).
     seed
-        Seed of the patches' places and flips.
+        Seed of the patches' places and mirror images.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         self.files = list(files)
         self.patch_voxels = patch_voxels
         self.patches_per_particle = patches_per_particle
-        self.flip_axes = flip_axes(symmetric_wedge=symmetric_wedge)
+        self.mirrors = mirrors(symmetric_wedge=symmetric_wedge)
         self.seed = seed
         self._handles = Handles()
 
@@ -74,8 +75,8 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         scale = float(file["degraded"].attrs["scale"])
         box = random_box(file["degraded/volume"].shape, self.patch_voxels, rng)
         degraded, ideal = (read_box(file[name], box) for name in ("degraded", "ideal"))
-        flips = random_flips(self.flip_axes, rng)
-        return _tensor(degraded / scale, flips), _tensor(ideal / scale, flips)
+        flipped = random_mirror(self.mirrors, rng)
+        return _tensor(degraded / scale, flipped), _tensor(ideal / scale, flipped)
 
 
 class Handles:
@@ -100,11 +101,6 @@ class Handles:
         return file
 
 
-def flip_axes(*, symmetric_wedge: bool) -> tuple[int, ...]:
-    """Axes that a pair may be flipped along without moving the wedge."""
-    return (0, 1, 2) if symmetric_wedge else (1,)
-
-
 def random_box(shape: tuple[int, ...], edge: int, rng: np.random.Generator) -> tuple[slice, ...]:
     """Draw a cube inside a volume.
 
@@ -119,11 +115,5 @@ def random_box(shape: tuple[int, ...], edge: int, rng: np.random.Generator) -> t
     return tuple(slice(start, start + edge) for start in starts)
 
 
-def random_flips(axes: tuple[int, ...], rng: np.random.Generator) -> list[int]:
-    """Draw which of the axes are flipped."""
-    return [axis for axis in axes if rng.random() < 0.5]
-
-
-def _tensor(array: np.ndarray[Any, Any], flips: list[int]) -> Tensor:
-    flipped = np.ascontiguousarray(np.flip(array, tuple(flips)), dtype=np.float32)
-    return torch.from_numpy(flipped)[None]
+def _tensor(array: np.ndarray[Any, Any], flipped: Axes) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(np.flip(array, flipped), dtype=np.float32))[None]

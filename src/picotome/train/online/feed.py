@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from picotome.configs.schema import Recipe
 from picotome.rng import stream
 from picotome.train.feeding import Batch, worker_settings
+from picotome.train.mirrors import mirrors, random_mirror
 from picotome.train.online.honoured import refuse_offline_recipe
 from picotome.train.online.pairs import blind_scale, make_pairs
 from picotome.train.online.plans import LAST_PARTICLE, PairPlan, plan_pair
-from picotome.train.patches import flip_axes, random_box, random_flips
+from picotome.train.patches import random_box
 
 
 class PlanDataset(Dataset[PairPlan]):
@@ -45,7 +46,7 @@ class OnlineFeed:
     fabric
         Device, and how many processes share the particles.
     symmetric_wedge
-        Whether flips along x and z keep the tilt range.
+        Whether the tilt range is symmetric about 0 (see `picotome.train.mirrors`).
 
     Raises
     ------
@@ -57,7 +58,7 @@ class OnlineFeed:
         refuse_offline_recipe(recipe)
         self._recipe = recipe
         self._device = fabric.device
-        self._flip_axes = flip_axes(symmetric_wedge=symmetric_wedge)
+        self._mirrors = mirrors(symmetric_wedge=symmetric_wedge)
         knobs = recipe.training
         self._groups = Groups(
             recipe.training_set.n_train, knobs.batch_size, rank=fabric.global_rank, n_ranks=fabric.world_size
@@ -104,8 +105,8 @@ class OnlineFeed:
             draw = plan.number * knobs.patches_per_particle + patch
             rng = stream(self._recipe.seed, draw, "online patch")
             box = random_box(tuple(pair[0].shape), knobs.patch_voxels, rng)
-            flips = random_flips(self._flip_axes, rng)
-            patches.append([volume[box].flip(flips)[None] for volume in pair])
+            flipped = random_mirror(self._mirrors, rng)
+            patches.append([volume[box].flip(flipped)[None] for volume in pair])
         degraded, ideal = (torch.stack(volumes) for volumes in zip(*patches, strict=True))
         return degraded, ideal
 
