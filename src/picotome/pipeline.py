@@ -192,7 +192,8 @@ def judge(file: Path, recipe: Recipe, *, model: Path, out: Path) -> HeldOut:
         degraded = reconstruct(pair.series, config=reconstruction_of(recipe), fit=first.images)
     repaired = repair(degraded, model=model)
     unet = trace_or_nothing(repaired, elements=elements, config=recipe.tracing)
-    refined = refined_from(unite(unet, raw, min_distance_A=recipe.tracing.min_distance_A), raw)
+    united = unite(unet, raw, min_distance_A=recipe.tracing.min_distance_A)
+    refined = refined_from(united, raw) if first is None else refined_from(united) or first
     traces = {"raw": raw, "unet": unet}
     traces["refined"] = refined.trace if refined is not None else EMPTY_TRACE
     images = refined.images if refined is not None else None

@@ -11,10 +11,9 @@ from picotome.configs.imaging import OpticsConfig
 from picotome.configs.schema import RefinedConfig
 from picotome.records import ImageFit, TiltSeries
 from picotome.simgen.drawing import draw_from
+from picotome.trace.refinement.first_probe import CORE_SIGMA_A, TAIL_FRACTION, TAIL_SIGMA_A
 
 _MRAD = 1e-3
-# The probe that refinements find at these optics; it tells how much images out of focus count.
-_CORE_A, _TAIL_A, _TAIL_FRACTION = 0.4, 0.9, 0.15
 
 
 def guess_fit(
@@ -55,9 +54,10 @@ def guess_fit(
         defocus_A=truth["defocus_A"] + defocus_A * rng.normal(size=n),
         gain=found_gain / _geometric_mean(found_gain),
         background=truth["background"],
-        core_sigma_A=_CORE_A,
-        tail_sigma_A=_TAIL_A,
-        tail_fraction=_TAIL_FRACTION,
+        # It tells how much images out of focus count.
+        core_sigma_A=CORE_SIGMA_A,
+        tail_sigma_A=TAIL_SIGMA_A,
+        tail_fraction=TAIL_FRACTION,
         spread=(_MRAD * optics.convergence_mrad) ** 2 / 4.0,
         misfit=0.0,
         chi2=1.0,

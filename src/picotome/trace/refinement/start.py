@@ -12,6 +12,7 @@ from torch import Tensor
 
 from picotome.geometry import tilt_rotations
 from picotome.records import TiltSeries
+from picotome.trace.refinement.first_probe import CORE_SIGMA_A, TAIL_FRACTION, TAIL_SIGMA_A
 from picotome.trace.refinement.fit import Target, expected_images
 from picotome.trace.refinement.model import Frame, ImageModel, pad_images
 from picotome.trace.refinement.noise import COUNTS_FLOOR, Noise
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 # A window reaches so far: the tail of a probe beyond it is background.
 _REACH_A = 2.4
-# Where a probe starts; the images tell the rest.
-_CORE_A, _TAIL_A, _TAIL_FRACTION = 0.4, 0.9, 0.15
 _LARGEST_SHIFT_A = 2.0
 # Images of unknown dose start as if their brightest pixel held so many electrons.
 _COUNTS_UNKNOWN = 100.0
@@ -66,9 +65,9 @@ def begin(
         positions_A=tensor(positions_A),
         brightness_A2=tensor(brightness_A2),
         group=torch.as_tensor(_groups(atomic_numbers, numbers), device=device),
-        core_A2=tensor(_CORE_A**2 + pixel_A**2 / 12.0),
-        tail_A2=tensor(_TAIL_A**2),
-        tail_fraction=tensor(_TAIL_FRACTION),
+        core_A2=tensor(CORE_SIGMA_A**2 + pixel_A**2 / 12.0),
+        tail_A2=tensor(TAIL_SIGMA_A**2),
+        tail_fraction=tensor(TAIL_FRACTION),
         spread=tensor(SPREAD),
         rotations=tensor(tilt_rotations(series.tilt_deg, azimuth_deg=series.azimuth_deg)),
         shift_A=tensor(np.zeros((len(images), 2))),
