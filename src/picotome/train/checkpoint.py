@@ -144,6 +144,6 @@ def load_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def state_tensors(network: torch.nn.Module) -> dict[str, Tensor]:
-    """Return a network's tensors on the CPU."""
+def state_tensors(network: RepairNet) -> dict[str, Tensor]:
+    """Return the network's tensors on the CPU."""
     return {key: value.detach().cpu() for key, value in network.state_dict().items()}

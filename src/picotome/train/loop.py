@@ -23,7 +23,6 @@ from picotome.datasets.safe_write import write_text
 from picotome.progress import Track, silent
 from picotome.rng import stream
 from picotome.trace.numbers import finite
-from picotome.train.averaging import MeanNet
 from picotome.train.checkpoint import (
     WEIGHTS_FORMAT,
     ModelCard,
@@ -83,8 +82,6 @@ def train(
     Where the recipe says `training_set.online`, the pairs to learn from are made on the way instead, and the
     dataset gives the validation particles alone.
 
-    Validated and kept is the mean of the weights over the steps (see `MeanNet`).
-
     A checkpoint is written after each epoch; the same call resumes from it.
 
     Parameters
@@ -140,12 +137,10 @@ def train(
         cycle_momentum=False,
     )
     model, optimizer = fabric.setup(network, optimizer)
-    mean = MeanNet(network)
 
     history: list[dict[str, float]] = []
     if state:
         network.load_state_dict(state["network"])
-        mean.load_state_dict(state["mean"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         history = json.loads(state["history"])
@@ -164,7 +159,6 @@ def train(
             # Mixed precision now and then overflows; such a step must not reach the weights.
             if norm is None or torch.isfinite(norm):
                 optimizer.step()
-                mean.update_parameters(network)
                 total += loss.item()
             else:
                 n_skipped += 1
@@ -178,7 +172,7 @@ def train(
                 f"that are not finite; lower training.learning_rate ({knobs.learning_rate:g})"
             )
         if fabric.is_global_zero:
-            scores = validate(mean.module, validation_files, tracing=recipe.tracing, scoring=recipe.scoring)
+            scores = validate(network, validation_files, tracing=recipe.tracing, scoring=recipe.scoring)
             seconds = time.monotonic() - begun
             n_good = feed.n_steps - n_skipped
             row = {"epoch": epoch, "train_loss": total / max(n_good, 1), **scores, "seconds": seconds}
@@ -186,7 +180,7 @@ def train(
             history.append(finite(row))
             if best_epoch(history) == epoch:
                 card = _card(recipe, epoch, scores, precision, start=origin)
-                save_weights(out / BEST_NAME, mean.module, card)
+                save_weights(out / BEST_NAME, network, card)
             save_state(
                 out / STATE_NAME,
                 {
@@ -196,7 +190,6 @@ def train(
                     "precision": precision,
                     "start": origin,
                     "network": state_tensors(network),
-                    "mean": state_tensors(mean),
                     "optimizer": optimizer.state_dict(),
                     "schedule": schedule.state_dict(),
                     "history": json.dumps(history),
@@ -236,8 +229,8 @@ def peak_weighted_error(repaired: Tensor, ideal: Tensor, *, peak_weight: float) 
 
     v is the brightness of the ideal volume or of the repaired one, whichever is larger, relative to the
     brightest voxel of the ideal: an atom that is drawn where none is counts as much as one that is missed.
-    Weighed by the ideal alone, the network would draw what has one chance in fifty of being an atom with half
-    of an atom's brightness; so it is what has one in two, and `picotome.trace.decoys` cuts there.
+    Weighed by the ideal alone, with w = 25, the network would draw what has one chance in 25 of being an atom
+    with half of an atom's brightness; so it is what has about one in two.
 
     Shapes: (batch, 1, nx, ny, nz) both; each volume of a batch has its own brightest voxel.
     """
@@ -279,10 +272,6 @@ def _resumable_state(out: Path, recipe: Recipe, dataset: Path) -> dict[str, Any]
         raise ValueError(
             f"{out} holds a training with other knobs; use another --out, or remove {out / STATE_NAME} to "
             "train anew there"
-        )
-    if "mean" not in state:
-        raise ValueError(
-            f"{out / STATE_NAME} is of a picotome that kept no mean of the weights; remove it to train anew"
         )
     return state if state.get("data") == _data(dataset) else None
 

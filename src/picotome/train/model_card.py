@@ -195,9 +195,8 @@ def _training(card: ModelCard, recipe: Recipe) -> str:
         )
     start = f"Started from the weights of the recipe `{card.start}`. " if card.start else ""
     course = card.note or (
-        f"{n_steps:,} steps in {knobs.n_epochs} epochs. Kept is the mean of the weights over the steps "
-        "(polynomial-decay average, the power 3) up to the epoch that is best at the atoms of the validation "
-        f"particles: {card.epoch} (counted from 0)."
+        f"{n_steps:,} steps in {knobs.n_epochs} epochs. The epoch that is best at the atoms of the "
+        f"validation particles is kept: {card.epoch} (counted from 0)."
     )
     return (
         f"{start}Channels {', '.join(map(str, recipe.network.channels))}; patches of "
