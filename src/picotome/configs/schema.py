@@ -147,7 +147,9 @@ class TrainingConfig(Section):
         None, ge=0, le=64, description="processes that read patches ahead; null: by device, length and cores"
     )
     peak_weight: float = Field(
-        0.0, ge=0, description="extra weight in the squared error of voxels at atoms, faint ones most"
+        0.0,
+        ge=0,
+        description="extra weight in the squared error of voxels at atoms, true or drawn, faint ones most",
     )
 
 
