@@ -15,7 +15,7 @@ from picotome.train import precision
 from picotome.train.apply import match_voxels, repair, repair_with, resample
 from picotome.train.checkpoint import ModelCard, load_state, load_weights, save_weights
 from picotome.train.loop import peak_weighted_error, train
-from picotome.train.mirrors import mirrors
+from picotome.train.mirrors import every_mirror, mirrors
 from picotome.train.patches import PatchDataset
 from picotome.train.unet import build_network
 from picotome.train.validation import ospa_pm
@@ -65,6 +65,23 @@ def test_repair_follows_the_gain_of_the_detector():
 
 def test_edges_that_are_no_multiple_of_sixteen_are_padded():
     assert repair_with(random_network(), random_tomogram((33, 20, 47))).volume.shape == (33, 20, 47)
+
+
+def test_the_repaired_mirror_image_is_the_mirror_image_of_the_repaired():
+    network, tomogram = random_network(2), random_tomogram((32, 32, 48))
+
+    def mirrored(tomogram, axes):
+        return replace(tomogram, volume=np.flip(tomogram.volume, axes))
+
+    once = repair_with(network, tomogram).volume
+    for axes in every_mirror(mirrors(symmetric_wedge=False)):
+        again = mirrored(repair_with(network, mirrored(tomogram, axes)), axes)
+        np.testing.assert_allclose(again.volume, once, atol=1e-4)
+    # The network alone has no such symmetry, or the test would say nothing.
+    volume = torch.from_numpy(tomogram.volume)[None, None]
+    with torch.inference_mode():
+        difference = network(volume) - network(volume.flip(3)).flip(3)
+    assert float(difference.abs().max()) > 1e-2
 
 
 def test_tiles_are_put_back_where_they_were():
@@ -153,7 +170,7 @@ def test_patches_repeat_and_share_one_scale(tiny_recipe, tiny_dataset):
             assert a.shape == (1, 32, 32, 32)
             torch.testing.assert_close(a, b, rtol=0, atol=0)
     assert not torch.equal(first[0][0], second[len(second)][0])
-    assert patches(symmetric_wedge=False).mirrors == mirrors(symmetric_wedge=False)
+    assert patches(symmetric_wedge=False).mirrors == ((1,), (0, 2))
     with pytest.raises(ValueError, match="patch_voxels is 64"):
         patches(patch_voxels=64)[0]
 
