@@ -160,6 +160,9 @@ class Trace:
         (n, 3) standard error of each coordinate, as the fit sees it; None where it was not estimated.
     support
         (n,) how much χ² would rise without the atom; None where it was not estimated.
+    chance
+        (n,) how likely a network holds it for an atom, NaN where none has said so; None where no network had
+        a part in the trace.
     """
 
     positions_A: Array
@@ -168,6 +171,7 @@ class Trace:
     sigma_A: Array
     uncertainty_pm: Array | None = None
     support: Array | None = None
+    chance: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,6 +204,8 @@ class ImageFit:
     coherence
         Share of the interference of neighbouring atoms' waves that the images show: 1 for a still lattice in
         a perfect lens; None where the optics were not known.
+    n_vouched
+        Atoms among those left that the images alone would not have kept: a network vouches for them.
     """
 
     tilt_error_deg: Array
@@ -218,6 +224,7 @@ class ImageFit:
     n_steps: int
     misfit_image: Array | None = None
     coherence: float | None = None
+    n_vouched: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,6 +57,7 @@ ROW_KEYS = (
     "chi2",
     "n_added",
     "n_removed",
+    "n_vouched",
     "note",
 )
 
@@ -235,6 +236,7 @@ def make_row(
         "chi2": images.chi2 if images is not None else None,
         "n_added": images.n_added if images is not None else None,
         "n_removed": images.n_removed if images is not None else None,
+        "n_vouched": images.n_vouched if images is not None else None,
         "note": "; ".join(text for text in (outcome.note, note) if text),
     }
     if images is not None and gauge == "rigid":

@@ -37,6 +37,7 @@ _ARRAYS: Mapping[type, Mapping[str, tuple[tuple[int | str, ...], str]]] = {
         "sigma_A": (("n",), "f"),
         "uncertainty_pm": (("n", 3), "f"),
         "support": (("n",), "f"),
+        "chance": (("n",), "f"),
     },
     ImageFit: {
         "tilt_error_deg": (("n", 3), "f"),
@@ -48,7 +49,7 @@ _ARRAYS: Mapping[type, Mapping[str, tuple[tuple[int | str, ...], str]]] = {
     },
 }
 # An atom that a fit could not give an error or a species has none: these may be NaN.
-_MAY_BE_NAN = {"uncertainty_pm", "support"}
+_MAY_BE_NAN = {"uncertainty_pm", "support", "chance"}
 
 
 def schema_problems(path: Path, *, n_voxels: int | None = None, is_pair: bool = False) -> list[str]:

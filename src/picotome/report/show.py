@@ -114,7 +114,8 @@ def _describe(record: Record) -> str:
             f"fit to {len(record.gain)} images: angles off by {turned:.3f}° rms, shifts by {shifted:.3f} Å "
             f"rms; probe core {record.core_sigma_A:.2f} Å, tail {record.tail_sigma_A:.2f} Å "
             f"({record.tail_fraction:.0%}); χ² {record.chi2:.2f}, unexplained {record.misfit:.1%}; "
-            f"{record.n_added} atoms added, {record.n_removed} removed"
+            f"{record.n_added} atoms added, {record.n_removed} removed, {record.n_vouched} kept on a "
+            "network's word"
         )
     counts = {
         int(z): int(n) for z, n in zip(*np.unique(record.atomic_numbers, return_counts=True), strict=True)

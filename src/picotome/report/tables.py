@@ -43,11 +43,12 @@ def refinement_lines(trace: Trace, images: ImageFit) -> str:
     angle, shift = (math.sqrt(float((a**2).mean())) for a in (images.tilt_error_deg, images.shift_error_A))
     focus = math.sqrt(float((images.defocus_A**2).mean()))
     tail = f"tail {images.tail_sigma_A:.2f} Å with {images.tail_fraction:.0%}"
+    vouched = f"; {images.n_vouched} kept on a network's word" if images.n_vouched else ""
     lines = [
         ("images", f"χ² {images.chi2:.2f} per lit pixel; {images.misfit:.1%} of the signal unexplained"),
         ("geometry", f"was off by {angle:.3f}° and {shift:.3f} Å rms, the focus by {focus:.1f} Å rms"),
         ("probe", f"core {images.core_sigma_A:.2f} Å, {tail}"),
-        ("atoms", f"{images.n_added} added, {images.n_removed} removed"),
+        ("atoms", f"{images.n_added} added, {images.n_removed} removed{vouched}"),
     ]
     if images.coherence is not None:
         lines.insert(3, ("waves", f"{images.coherence:.0%} of the interference of a still lattice"))

@@ -10,6 +10,7 @@ doi:10.1198/016214504000000089).
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,8 +31,44 @@ _N_ROUNDS = 100
 _HIGHEST_CUT, _N_GRID = 1.35, 200
 
 
-def darkest_repaired_atom(brightness: Array, numbers: Array) -> float:
-    """Brightness below which a peak of a repaired tomogram is more likely no atom.
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What a network has drawn: all peaks, and the law of those that are no atoms.
+
+    Attributes
+    ----------
+    unit
+        Brightness expected of the lightest element.
+    relative
+        (n,) brightness of all peaks in that unit.
+    n_false, scale
+        How many non-atoms are brighter than `FAINTEST`, and the scale on which they become fewer.
+    """
+
+    unit: float
+    relative: Array
+    n_false: float
+    scale: float
+
+    @property
+    def darkest_atom(self) -> float:
+        """Brightness below which a peak is more likely no atom."""
+        grid = np.exp(np.linspace(math.log(FAINTEST), math.log(_HIGHEST_CUT), _N_GRID))
+        mostly_false = np.flatnonzero(self._true_share(grid) < 0.5)
+        return self.unit * float(grid[mostly_false[-1]] if len(mostly_false) else FAINTEST)
+
+    def chance(self, brightness: Array) -> Array:
+        """(m,) part of the peaks as bright as these that are atoms."""
+        return self._true_share(np.maximum(brightness / self.unit, FAINTEST))
+
+    def _true_share(self, at: Array) -> Array:
+        false = self.n_false / self.scale * np.exp(-(at - FAINTEST) / self.scale)
+        share: Array = np.clip(1.0 - false / np.maximum(_density(at, self.relative), 1e-300), 0.0, 1.0)
+        return share
+
+
+def drawn_peaks(brightness: Array, numbers: Array) -> Drawn:
+    """Tell atoms from non-atoms among the peaks of a repaired tomogram.
 
     Parameters
     ----------
@@ -42,11 +79,7 @@ def darkest_repaired_atom(brightness: Array, numbers: Array) -> float:
     """
     unit = expected_lightest(brightness, numbers)
     relative = brightness / unit
-    n_false, scale = _non_atoms(relative)
-    grid = np.exp(np.linspace(math.log(FAINTEST), math.log(_HIGHEST_CUT), _N_GRID))
-    false = n_false / scale * np.exp(-(grid - FAINTEST) / scale)
-    mostly_false = np.flatnonzero(false > 0.5 * _density(grid, relative))
-    return unit * float(grid[mostly_false[-1]] if len(mostly_false) else FAINTEST)
+    return Drawn(unit, relative, *_non_atoms(relative))
 
 
 def _non_atoms(relative: Array) -> tuple[float, float]:

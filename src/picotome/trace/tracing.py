@@ -11,7 +11,7 @@ import numpy as np
 
 from picotome.records import Trace
 from picotome.trace.brightness import darkest_atom, expected_lightest, typical
-from picotome.trace.decoys import FAINTEST, darkest_repaired_atom
+from picotome.trace.decoys import FAINTEST, Drawn, drawn_peaks
 from picotome.trace.fit import PeakFit, fit_peaks
 from picotome.trace.peaks import check_tomogram, find_peaks, thin_out
 from picotome.trace.species import assign_species, parse_elements
@@ -43,7 +43,7 @@ def trace_tomogram(tomogram: Tomogram, *, elements: Sequence[str], config: Traci
     1. Peaks of the lightly smoothed volume, down to some that are surely no atoms (see `find_peaks`).
     2. A joint fit of Gaussians to all of them (see `fit_peaks`).
     3. A cut between atoms and non-atoms, from the distribution of the integrals (see `darkest_atom`, and
-       `darkest_repaired_atom` for what a network has drawn).
+       `picotome.trace.decoys` for what a network has drawn).
     4. Second looks: peaks of what the fit leaves over, hidden before in the shoulders of bright
        neighbours, join the fit; peaks below the cut, negative, further than 0.4 minimum distances from
        where they started, or closer than `config.min_distance_A` to a brighter one leave it.
@@ -64,7 +64,8 @@ def trace_tomogram(tomogram: Tomogram, *, elements: Sequence[str], config: Traci
     -------
     trace
         Brightest atom first; empty where no peak survives. `sigma_A` is the geometric mean over the axes.
-        Errors and support are estimated for degraded tomograms (see `picotome.trace.uncertainty`).
+        Errors and support are estimated for degraded tomograms (see `picotome.trace.uncertainty`), the
+        chance of each atom for repaired ones (see `picotome.trace.decoys`).
 
     Raises
     ------
@@ -80,7 +81,10 @@ def trace_tomogram(tomogram: Tomogram, *, elements: Sequence[str], config: Traci
     distance_A = config.min_distance_A
     start_A, nothing_below = _start(tomogram, numbers, distance_A)
     fit = _fit_roughly(tomogram, start_A, None)
-    cut = _cut(fit, _plausible(fit, start_A, distance_A), numbers, nothing_below, tomogram.kind)
+    # Once, while the non-atoms are still there to be told from the atoms.
+    seen = _integrals(fit)[_plausible(fit, start_A, distance_A)]
+    drawn = drawn_peaks(seen, numbers) if tomogram.kind == "repaired" and len(seen) else None
+    cut = _cut(seen, numbers, nothing_below, drawn)
     for _ in range(_N_LOOKS):
         kept = _atoms(fit, start_A, cut, distance_A)
         hidden_A = _hidden(tomogram, fit, kept, cut, distance_A)
@@ -93,7 +97,8 @@ def trace_tomogram(tomogram: Tomogram, *, elements: Sequence[str], config: Traci
         start_A = fit.model.positions_A[kept]
         fit = fit_peaks(tomogram, positions_A=start_A, shape_A=fit.model.shape_A)
         kept = _plausible(fit, start_A, distance_A)
-    return _as_trace(fit, kept, elements, tomogram)
+    trace = _as_trace(fit, kept, elements, tomogram)
+    return trace if drawn is None else replace(trace, chance=drawn.chance(trace.intensities))
 
 
 def _start(tomogram: Tomogram, numbers: Array, distance_A: float) -> tuple[Array, float]:
@@ -119,17 +124,13 @@ def _fit_roughly(tomogram: Tomogram, start_A: Array, shape_A: Array | None) -> P
     )
 
 
-def _cut(fit: PeakFit, plausible: Array, numbers: Array, nothing_below: float, kind: str) -> float:
-    """Lowest brightness of an atom as a fraction of the typical brightness.
-
-    Estimated once, while the non-atoms are still there to be told from the atoms.
-    """
-    intensities = _integrals(fit)[plausible]
+def _cut(intensities: Array, numbers: Array, nothing_below: float, drawn: Drawn | None) -> float:
+    """Lowest brightness of an atom as a fraction of the typical brightness."""
     if not len(intensities):
         return 0.0
     usual = typical(intensities)
-    if kind == "repaired":
-        return darkest_repaired_atom(intensities, numbers) / usual
+    if drawn is not None:
+        return drawn.darkest_atom / usual
     return darkest_atom(intensities, numbers, nothing_below=nothing_below * usual) / usual
 
 

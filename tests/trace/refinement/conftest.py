@@ -40,6 +40,7 @@ def model_of(specimen, tilt_deg, *, seed=0, rotation_deg=0.0, shift_A=0.0, defoc
         positions_A=tensor(specimen.positions_A),
         brightness_A2=tensor([BRIGHTNESS_A2[z] for z in specimen.atomic_numbers.tolist()]),
         group=torch.as_tensor(np.searchsorted(np.unique(specimen.atomic_numbers), specimen.atomic_numbers)),
+        chance=tensor(np.full(len(specimen.positions_A), np.nan)),
         core_A2=tensor(0.4**2),
         tail_A2=tensor(0.9**2),
         tail_fraction=tensor(0.15),

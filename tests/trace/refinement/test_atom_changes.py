@@ -15,6 +15,7 @@ from picotome.trace.refinement.unknowns import free_unknowns
 
 SYMBOLS = {28: "Ni", 46: "Pd", 78: "Pt"}
 CONFIG = RefinementConfig(geometry=("shifts",))
+FAINT_DOSE_E_PER_A2 = 150.0
 
 
 @pytest.fixture
@@ -58,6 +59,7 @@ def without_first(model):
         positions_A=model.positions_A[1:],
         brightness_A2=model.brightness_A2[1:],
         group=model.group[1:],
+        chance=model.chance[1:],
     )
 
 
@@ -132,6 +134,27 @@ def test_a_heavy_minority_among_light_atoms_stays(series_and_trace):
     assert (refined.trace.atomic_numbers[nearest] == specimen.atomic_numbers).all()
 
 
+def test_faint_atoms_stay_on_the_word_of_a_network(series_and_trace):
+    """Ni that stands 3 σ above the noise: chance alone makes such spots, but not where the network said."""
+    specimen, series, trace = series_and_trace(40, numbers=(28, 78), dose_e_per_A2=FAINT_DOSE_E_PER_A2)
+    alone = refine(trace, series, ["Ni", "Pt"])
+    vouched = refine(replace(trace, chance=np.full(40, 0.95)), series, ["Ni", "Pt"])
+    assert alone.trace.chance is None and alone.images.n_vouched == 0
+    assert vouched.images.n_vouched >= 5
+    assert len(vouched.trace.positions_A) >= len(alone.trace.positions_A) + 5
+    assert (distances_A(vouched, specimen) < 0.75).sum() >= (distances_A(alone, specimen) < 0.75).sum() + 4
+    assert (vouched.trace.chance == 0.95).all()
+
+
+def test_where_the_images_are_clear_no_network_is_believed(series_and_trace):
+    specimen, series, trace = series_and_trace()
+    outside = specimen.positions_A[-1] * 1.4
+    wrong = replace(with_one_more(trace, outside, brightness=0.5), chance=np.full(41, 0.99))
+    refined = refine(wrong, series, ["Pt"])
+    assert (refined.images.n_removed, refined.images.n_vouched) == (1, 0)
+    assert distances_A(refined, specimen).max() < 0.2
+
+
 def test_a_missing_light_atom_among_heavy_ones_is_found(series_and_trace):
     specimen, series, trace = series_and_trace(40, numbers=(46, 78))
     missing = int(np.flatnonzero(specimen.atomic_numbers == 46)[3])
@@ -148,11 +171,9 @@ def test_nobody_joins_the_last_round(
     target = make_target(truth, truth, make_frame((44, 44)), n_incident=1600.0)
     fewer = without_first(truth)
     for joining, n_added in ((True, 1), (False, 0)):
-        model, added, removed = change_atoms(
-            fewer, target, np.array([78]), min_distance_A=1.8, joining=joining
-        )
-        assert (added, removed) == (n_added, 0)
-        assert len(model.positions_A) == 19 + n_added
+        change = change_atoms(fewer, target, np.array([78]), min_distance_A=1.8, joining=joining)
+        assert (change.n_added, change.n_removed) == (n_added, 0)
+        assert len(change.model.positions_A) == 19 + n_added
 
 
 def test_best_candidate_is_the_missing_atom(make_ball, make_model, make_frame, make_target, tilt_deg):

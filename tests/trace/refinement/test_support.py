@@ -13,7 +13,7 @@ from picotome.trace.brightness import fit_atoms
 from picotome.trace.refinement.candidates import find_candidates
 from picotome.trace.refinement.model import Frame
 from picotome.trace.refinement.refine import refine_trace
-from picotome.trace.refinement.support import is_likely_atom, n_chance, places_per_A3
+from picotome.trace.refinement.support import is_likely_atom, n_chance, places_per_A3, stays_atom
 
 EDGE = 48
 
@@ -60,6 +60,23 @@ def test_more_places_ask_for_more_light():
         return likely.sum()
 
     assert n_likely(10.0) > n_likely(1e3) > n_likely(1e5)
+
+
+def test_the_images_overrule_a_network_where_they_contradict_it():
+    """A spread of one tenth about a brightness of 1, by hand: Bayes' rule for two Gaussians."""
+    elements = fit_atoms(np.exp(np.random.default_rng(0).normal(0.0, 0.1, 2000)), np.array([78]))
+    deviation = np.full(3, 0.3)
+    # Halfway between atom and nothing, a little less, and none at all.
+    brightness = np.array([0.5, 0.4, 0.0])
+
+    def stays(chance):
+        return stays_atom(brightness, deviation, elements=elements, chance=np.full(3, chance)).tolist()
+
+    # log odds of the images: (2 b − 1) / (2 · 0.3²) = 0.0, −1.1 and −5.6.
+    assert stays(0.6) == [True, False, False]
+    assert stays(0.9) == [True, True, False]
+    assert stays(0.999) == [True, True, True]
+    assert stays(0.4) == [False, False, False]
 
 
 def test_false_and_lost_atoms_of_faint_elements_are_few(

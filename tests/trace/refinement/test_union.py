@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -36,3 +38,12 @@ def test_a_trace_united_with_itself_is_itself(scale):
     both = unite(some, same, min_distance_A=1.8)
     np.testing.assert_array_equal(both.positions_A, some.positions_A)
     np.testing.assert_array_equal(both.intensities, some.intensities)
+
+
+def test_each_atom_keeps_what_a_network_has_said_of_it():
+    drawn = replace(trace([0.0, 3.0], [1.0, 2.0]), chance=np.array([0.6, 1.0]))
+    both = unite(drawn, trace([0.1, 6.0], [10.0, 5.0]), min_distance_A=1.8)
+    np.testing.assert_array_equal(both.chance, [0.6, 1.0, np.nan])
+    other_way = unite(trace([6.0], [5.0]), drawn, min_distance_A=1.8)
+    np.testing.assert_array_equal(other_way.chance, [np.nan, 0.6, 1.0])
+    assert unite(trace([0.0], [1.0]), trace([6.0], [5.0]), min_distance_A=1.8).chance is None

@@ -16,7 +16,7 @@ from picotome.trace.refinement.fit import Target, expected_images, pixel_weights
 from picotome.trace.refinement.linearised import linearise
 from picotome.trace.refinement.model import ImageModel
 from picotome.trace.refinement.operators import grams
-from picotome.trace.refinement.support import is_likely_atom, n_chance, places_per_A3
+from picotome.trace.refinement.support import is_likely_atom, n_chance, places_per_A3, stays_atom
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,35 +50,51 @@ class Atoms:
     n_places: float
 
 
-def change_atoms(
-    model: ImageModel, target: Target, numbers: Array, *, min_distance_A: float, joining: bool
-) -> tuple[ImageModel, int, int]:
-    """Remove unsupported atoms and add missing ones.
+@dataclass(frozen=True, eq=False)
+class Change:
+    """Who joined and who left.
 
-    An atom leaves if its brightness is more likely chance than an atom's (see
-    `picotome.trace.refinement.support`), three times that of the typical one, or if it is closer than 0.8
-    minimum distances to a brighter one. One joins where the residual images make it likelier than chance even
-    though half of its light may have gone to its neighbours, and no other atom is within 0.8 minimum
-    distances.
-
-    Returns
-    -------
+    Attributes
+    ----------
     model
         To be fitted again.
     n_added, n_removed
         How many joined and left.
+    n_vouched
+        How many stayed that the images alone would not have kept.
+    """
+
+    model: ImageModel
+    n_added: int
+    n_removed: int
+    n_vouched: int
+
+
+def change_atoms(
+    model: ImageModel, target: Target, numbers: Array, *, min_distance_A: float, joining: bool
+) -> Change:
+    """Remove unsupported atoms and add missing ones.
+
+    An atom leaves if its brightness is more likely chance than an atom's (see
+    `picotome.trace.refinement.support`), three times that of the typical one, or if it is closer than 0.8
+    minimum distances to a brighter one. Of an atom that a network has given a `chance`, the images are asked
+    about its place alone, with that chance to begin with. One joins where the residual images make it
+    likelier than chance even though half of its light may have gone to its neighbours, and no other atom is
+    within 0.8 minimum distances.
     """
     deviation = 1.0 / np.sqrt(np.maximum(_information(model, target), 1e-300))
     possible = _possible(model)
     atoms = _atoms(model, deviation, possible, numbers, _searched_A3(model, target, min_distance_A))
-    kept = _supported(model, deviation, possible, atoms, min_distance_A)
+    supported = _supported(model, deviation, possible, atoms)
+    kept = _apart(model, supported | _vouched(model, deviation, possible, atoms), min_distance_A)
     remaining = _only(model, kept)
+    change = Change(remaining, 0, int((~kept).sum()), int((kept & ~supported).sum()))
     if not joining:
-        return remaining, 0, int((~kept).sum())
+        return change
     new_A, brightness = _missing(remaining, target, atoms, min_distance_A)
-    if len(new_A):
-        remaining = _with(remaining, new_A, brightness)
-    return remaining, len(new_A), int((~kept).sum())
+    if not len(new_A):
+        return change
+    return replace(change, model=_with(remaining, new_A, brightness), n_added=len(new_A))
 
 
 def _possible(model: ImageModel) -> Array:
@@ -117,16 +133,35 @@ def _depth_A(model: ImageModel, min_distance_A: float) -> tuple[float, float]:
     return float(z_A.min()) - min_distance_A, float(z_A.max()) + min_distance_A
 
 
-def _supported(
-    model: ImageModel, deviation: Array, possible: Array, atoms: Atoms | None, min_distance_A: float
-) -> Array:
-    """(n,) bool."""
-    brightness = model.brightness_A2.cpu().numpy()
+def _supported(model: ImageModel, deviation: Array, possible: Array, atoms: Atoms | None) -> Array:
+    """(n,) bool: by the images alone."""
     if atoms is None:
-        return np.zeros(len(brightness), dtype=bool)
-    kept: Array = possible & is_likely_atom(
-        brightness, deviation, elements=atoms.elements, n_atoms=atoms.n, n_places=atoms.n_places
+        return np.zeros(len(possible), dtype=bool)
+    supported: Array = possible & is_likely_atom(
+        model.brightness_A2.cpu().numpy(),
+        deviation,
+        elements=atoms.elements,
+        n_atoms=atoms.n,
+        n_places=atoms.n_places,
     )
+    return supported
+
+
+def _vouched(model: ImageModel, deviation: Array, possible: Array, atoms: Atoms | None) -> Array:
+    """(n,) bool: a network has said so, and the images do not contradict it."""
+    chance = model.chance.cpu().numpy()
+    said: Array = possible & np.isfinite(chance)
+    if atoms is None or not said.any():
+        return np.zeros(len(chance), dtype=bool)
+    brightness = model.brightness_A2.cpu().numpy()
+    said[said] = stays_atom(brightness[said], deviation[said], elements=atoms.elements, chance=chance[said])
+    return said
+
+
+def _apart(model: ImageModel, kept: Array, min_distance_A: float) -> Array:
+    """(n,) bool: those of `kept` that are not too close to a brighter one."""
+    brightness = model.brightness_A2.cpu().numpy()
+    kept = kept.copy()
     order = np.flatnonzero(kept)
     order = order[np.argsort(-brightness[order], kind="stable")]
     apart = thin_out(model.positions_A.cpu().numpy()[order], min_distance_A=_APART * min_distance_A)
@@ -185,6 +220,7 @@ def _only(model: ImageModel, kept: Array) -> ImageModel:
         positions_A=model.positions_A[chosen],
         brightness_A2=model.brightness_A2[chosen],
         group=model.group[chosen],
+        chance=model.chance[chosen],
     )
 
 
@@ -198,4 +234,5 @@ def _with(model: ImageModel, positions_A: Array, brightness_A2: Array) -> ImageM
         positions_A=torch.cat([model.positions_A, torch.as_tensor(positions_A, device=device)]),
         brightness_A2=torch.cat([model.brightness_A2, more]),
         group=torch.cat([model.group, model.group[nearest]]),
+        chance=torch.cat([model.chance, torch.full_like(more, math.nan)]),
     )

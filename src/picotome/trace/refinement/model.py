@@ -33,6 +33,8 @@ class ImageModel:
         (n,) integral of each atom's spot, image unit × Å².
     group
         (n,) int64: atoms that may share one brightness (an element).
+    chance
+        (n,) how likely a network holds each for an atom; NaN where none has said so.
     core_A2, tail_A2
         () variances of the two parts of the probe in focus, Å².
     tail_fraction
@@ -57,6 +59,7 @@ class ImageModel:
     positions_A: Tensor
     brightness_A2: Tensor
     group: Tensor
+    chance: Tensor
     core_A2: Tensor
     tail_A2: Tensor
     tail_fraction: Tensor

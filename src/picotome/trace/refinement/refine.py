@@ -91,7 +91,8 @@ def refine_trace(
     2. Everything that `config` sets free; where the focus is, on either side of the middle (see
        `mirror_focus`).
     3. Atoms that the images do not support leave, atoms that the residual calls for join, and everything is
-       fitted again; at most three rounds.
+       fitted again; at most three rounds. Where a network has said how likely each is an atom (`chance`), the
+       images are asked about that place alone; else about all places where chance could have put a spot.
     4. The last fit, and elements from the brightness.
 
     Before 1, 2 and 4 the part of the signal that the model leaves unexplained is measured and enters the
@@ -132,13 +133,14 @@ def refine_trace(
         free = with_coherence(free)
     check_refinable(trace, series, free)
     in_view = find_in_view(trace, series)
-    n_added, n_removed = 0, len(in_view) - int(in_view.sum())
+    n_added, n_removed, n_vouched = 0, len(in_view) - int(in_view.sum()), 0
     target, model = begin(
         trace.positions_A[in_view],
         trace.intensities[in_view],
         atomic_numbers=trace.atomic_numbers[in_view],
         series=series,
         numbers=numbers,
+        chance=trace.chance[in_view] if trace.chance is not None else None,
         device=device,
     )
     if is_movable(free):
@@ -175,18 +177,19 @@ def refine_trace(
         # What the model cannot explain of bright columns is no reason for more atoms.
         judged_by = _with_measured_noise(model, target, series)
         # Whoever joins must stand a judgement: nobody does in the last round.
-        model, added, removed = change_atoms(
+        change = change_atoms(
             model, judged_by, numbers, min_distance_A=min_distance_A, joining=rounds_left > 0
         )
-        if not added and not removed:
+        n_vouched = change.n_vouched
+        if not change.n_added and not change.n_removed:
             break
-        n_added, n_removed = n_added + added, n_removed + removed
-        model = roughly(model, target)
+        n_added, n_removed = n_added + change.n_added, n_removed + change.n_removed
+        model = roughly(change.model, target)
     target = _with_measured_noise(model, target, series)
     fitted = fit_images(seen(model), target, free, n_steps=config.n_steps, step_done=counted)
     if progress is not None:
         progress(most, most)
-    learned = _learned(fitted, target, n_added=n_added, n_removed=n_removed)
+    learned = replace(_learned(fitted, target), n_added=n_added, n_removed=n_removed, n_vouched=n_vouched)
     if lens is not None:
         learned = replace(learned, coherence=float(fitted.model.coherence))
     return Refined(_as_trace(fitted.model, target, free, elements), learned)
@@ -253,7 +256,7 @@ def _counter(progress: Progress | None, most: int) -> Callable[[float, float], N
     return count
 
 
-def _learned(fitted: Fitted, target: Target, *, n_added: int, n_removed: int) -> ImageFit:
+def _learned(fitted: Fitted, target: Target) -> ImageFit:
     from scipy.spatial.transform import Rotation
 
     model = fitted.model
@@ -274,8 +277,8 @@ def _learned(fitted: Fitted, target: Target, *, n_added: int, n_removed: int) ->
         misfit=float(misfit.square().mean().sqrt()),
         misfit_image=misfit.cpu().numpy(),
         chi2=float(((target.images - expected) ** 2 / counting)[_lit(expected, target)].mean()),
-        n_added=n_added,
-        n_removed=n_removed,
+        n_added=0,
+        n_removed=0,
         n_steps=fitted.n_steps,
     )
 
@@ -293,7 +296,7 @@ def _as_trace(model: ImageModel, target: Target, free: Free, elements: Sequence[
     chi2 = ((target.images - expected) ** 2 / variance(expected, target.noise))[_lit(expected, target)].mean()
     # Where even the whole noise model explains too little, errors are larger in proportion.
     excess = max(1.0, float(chi2))
-    brightness = model.brightness_A2.cpu().numpy()
+    brightness, chance = model.brightness_A2.cpu().numpy(), model.chance.cpu().numpy()
     order = np.argsort(-brightness, kind="stable")
     brightness = brightness[order]
     uncertainty_A = np.sqrt(np.einsum("nii->ni", found.positions_A2) * excess)
@@ -304,4 +307,5 @@ def _as_trace(model: ImageModel, target: Target, free: Free, elements: Sequence[
         sigma_A=np.full(len(order), math.sqrt(float(model.core_A2))),
         uncertainty_pm=uncertainty_A[order] * PM_PER_A,
         support=np.square(brightness) / (found.brightness[order] * excess),
+        chance=chance[order] if np.isfinite(chance).any() else None,
     )

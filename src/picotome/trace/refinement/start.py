@@ -37,6 +37,7 @@ def begin(
     atomic_numbers: Array,
     series: TiltSeries,
     numbers: Array,
+    chance: Array | None = None,
     device: str = "cpu",
 ) -> tuple[Target, ImageModel]:
     """Put images and atoms into the form that the fit works on.
@@ -49,6 +50,8 @@ def begin(
         Images, nominal tilts and dose.
     numbers
         (k,) atomic numbers that occur, ascending: groups of one brightness.
+    chance
+        (n,) what a network has said of the atoms; see `picotome.records.Trace`.
     """
 
     def tensor(values: Any) -> Tensor:
@@ -65,6 +68,7 @@ def begin(
         positions_A=tensor(positions_A),
         brightness_A2=tensor(brightness_A2),
         group=torch.as_tensor(_groups(atomic_numbers, numbers), device=device),
+        chance=tensor(chance if chance is not None else np.full(len(positions_A), np.nan)),
         core_A2=tensor(CORE_SIGMA_A**2 + pixel_A**2 / 12.0),
         tail_A2=tensor(TAIL_SIGMA_A**2),
         tail_fraction=tensor(TAIL_FRACTION),

@@ -9,6 +9,9 @@ the specimen, and the expected number of its maxima above t in a volume V is tha
 with Λ the covariance of the gradient of Z (Adler 1981, doi:10.1137/1.9780898718980; Worsley et al. 1992,
 doi:10.1038/jcbfm.1992.127). An atom is more likely than chance where the density of atoms at its brightness
 is above that of such maxima.
+
+A network that has learned what particles look like need not search: it has a chance for each of its atoms
+before the images are asked again, and they are asked about one place.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 # Below, the formula does not count maxima; nothing so faint is an atom.
 _FAINTEST = 2.5
+# Nobody is surer than this.
+_SUREST = 1e-6
 
 
 def places_per_A3(model: ImageModel) -> float:
@@ -85,15 +90,33 @@ def is_likely_atom(
     t = brightness / deviation
     counted = np.maximum(t, _FAINTEST)
     chance = np.log(n_places * (counted**3 - 3.0 * counted) / deviation) - 0.5 * counted**2
+    atoms = math.log(n_atoms) + _log_density(brightness, deviation, elements, lost=lost)
+    likely: Array = (t > _FAINTEST) & (atoms > chance)
+    return likely
+
+
+def stays_atom(brightness: Array, deviation: Array, *, elements: Mixture, chance: Array) -> Array:
+    """(n,) bool: whether what a network holds for atoms, at a (n,) `chance`, still is with the images asked.
+
+    Either there is an atom, as bright as atoms are, or nothing, as bright as noise. The network has seen the
+    same images, by way of the tomogram: those that agree with it are counted twice, so that only a
+    contradiction says anything new.
+    """
+    sure = np.clip(chance, _SUREST, 1.0 - _SUREST)
+    nothing = -np.log(deviation * math.sqrt(2.0 * math.pi)) - 0.5 * (brightness / deviation) ** 2
+    odds = np.log(sure / (1.0 - sure)) + _log_density(brightness, deviation, elements) - nothing
+    stays: Array = odds > 0.0
+    return stays
+
+
+def _log_density(brightness: Array, deviation: Array, elements: Mixture, *, lost: float = 0.0) -> Array:
+    """(n,) log of the density of an atom's brightness, seen with noise."""
     shares = elements.shares / elements.shares.sum()
     means = np.exp(elements.means)
     # Noise widens a class for spots that noise widens more than most.
     widths = np.maximum(means * elements.spreads, deviation[:, None])
     nearest = np.clip(means, brightness[:, None], brightness[:, None] / (1.0 - lost))
     with np.errstate(divide="ignore"):
-        atoms = (
-            np.log(n_atoms * shares / widths / math.sqrt(2.0 * math.pi))
-            - 0.5 * ((nearest - means) / widths) ** 2
-        )
-    likely: Array = (t > _FAINTEST) & (np.logaddexp.reduce(atoms, axis=1) > chance)
-    return likely
+        classes = np.log(shares / widths / math.sqrt(2.0 * math.pi)) - 0.5 * ((nearest - means) / widths) ** 2
+    density: Array = np.logaddexp.reduce(classes, axis=1)
+    return density

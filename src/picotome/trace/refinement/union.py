@@ -22,7 +22,7 @@ def unite(first: Trace, second: Trace, *, min_distance_A: float) -> Trace:
 
     A network leaves out what it has not seen enough of, a raw tomogram drowns it: what either shows is worth
     the judgement of the images. Brightness of the second trace is scaled to that of the first by the atoms
-    that both show.
+    that both show. The second trace's atoms have the `chance` that it says, or none.
     """
     from scipy.spatial import cKDTree
 
@@ -37,4 +37,10 @@ def unite(first: Trace, second: Trace, *, min_distance_A: float) -> Trace:
     joined: dict[str, Array] = {
         name: np.concatenate([getattr(first, name), getattr(scaled, name)[more]]) for name in _PER_ATOM
     }
+    if first.chance is not None or second.chance is not None:
+        joined["chance"] = np.concatenate([_chance(first), _chance(second)[more]])
     return Trace(**joined)
+
+
+def _chance(trace: Trace) -> Array:
+    return trace.chance if trace.chance is not None else np.full(len(trace.positions_A), np.nan)
