@@ -29,7 +29,8 @@ _LIMITS = """\
 - It does not know the dose, the tilts or the elements of the tomogram that it is given, and gives no error
   bars.
 - A network can draw an atom where a lattice would have one. Refine its atoms against the images
-  (`picotome refine`), which asks the measurement about each of them.
+  (`picotome refine`): `support` says of each what the measurement itself knows of it, `chance` what the
+  network does.
 """
 
 
