@@ -240,8 +240,8 @@ command writes.
 - **Dose**: incident electrons per Å² and image; counting noise.
 - **Stages**: `raw`, the tomogram (SIRT) traced; `refined`, atoms, probe and geometry fitted to the images,
   from the raw trace, or from the network's and what the raw one shows besides, where the network's word is
-  the prior of whether an atom is there, not of where; `unet`, the tomogram made again with what `refined` from
-  raw has found of the images, repaired by the network and traced. Free in the refinement: no geometry
+  the prior of whether an atom is there, not of where; `unet`, the tomogram made again with what `refined`
+  from raw has found of the images, repaired by the network and traced. Free in the refinement: no geometry
   (`none`); tilt, turns and shifts (`middle`); defocus as well (`worst`). Seconds are those of the stage
   alone, on a machine that may have had other work.
 - **Scores**: atoms are matched one to one within 0.75 Å. Errors are measured after the mean translation is
