@@ -12,6 +12,7 @@ import pytest
 
 from picotome.configs.imaging import LinearConfig
 from picotome.configs.loading import load_recipe
+from picotome.datasets.store import read_records
 from picotome.simgen.brightness import cross_section_A2
 from picotome.simgen.calibration import with_linear
 
@@ -150,6 +151,11 @@ def test_each_stage_is_a_command(particle, tiny_dataset, tmp_path):
     picotome("apply", tomogram, "--model", tmp_path / "model", "--out", repaired)
     assert "repaired tomogram (48, 48, 48)" in picotome("show", repaired)
     assert "traced" not in picotome("trace", repaired, "--elements", "Pt", "--out", tmp_path / "again.h5")
+    picotome("refine", tmp_path / "again.h5", series, "--out", tmp_path / "vouched.h5")
+    # What the network says of an atom goes with it.
+    for found in ("again.h5", "vouched.h5"):
+        chance = read_records(tmp_path / found)["trace"].chance
+        assert ((chance > 0.5) & (chance <= 1.0)).all()
 
 
 def test_generate_reports_the_particles_that_failed(tiny_settings, tmp_path):
