@@ -189,7 +189,7 @@ def refine_trace(
     fitted = fit_images(seen(model), target, free, n_steps=config.n_steps, step_done=counted)
     if progress is not None:
         progress(most, most)
-    learned = replace(_learned(fitted, target), n_added=n_added, n_removed=n_removed, n_vouched=n_vouched)
+    learned = _learned(fitted, target, n_added=n_added, n_removed=n_removed, n_vouched=n_vouched)
     if lens is not None:
         learned = replace(learned, coherence=float(fitted.model.coherence))
     return Refined(_as_trace(fitted.model, target, free, elements), learned)
@@ -256,7 +256,7 @@ def _counter(progress: Progress | None, most: int) -> Callable[[float, float], N
     return count
 
 
-def _learned(fitted: Fitted, target: Target) -> ImageFit:
+def _learned(fitted: Fitted, target: Target, *, n_added: int, n_removed: int, n_vouched: int) -> ImageFit:
     from scipy.spatial.transform import Rotation
 
     model = fitted.model
@@ -277,8 +277,9 @@ def _learned(fitted: Fitted, target: Target) -> ImageFit:
         misfit=float(misfit.square().mean().sqrt()),
         misfit_image=misfit.cpu().numpy(),
         chi2=float(((target.images - expected) ** 2 / counting)[_lit(expected, target)].mean()),
-        n_added=0,
-        n_removed=0,
+        n_added=n_added,
+        n_removed=n_removed,
+        n_vouched=n_vouched,
         n_steps=fitted.n_steps,
     )
 
