@@ -114,19 +114,19 @@ def improve_planes(
 ) -> None:
     """Take one step of SIRT with positivity and momentum, and project its result, in one pass.
 
-    With x the current planes, y the extrapolated ones and C the (n_voxels,) scale: x' = max(0, y + C Aᵀ
-    residual), y' = x' + inertia (x' − x), and A y' is added to `projected`.
+    With x the current planes, y the extrapolated ones and C the (n_voxels, N_SLICES) scale: x' = max(0, y + C
+    Aᵀ residual), y' = x' + inertia (x' − x), and A y' is added to `projected`.
     """
     n_tilts = np.uintp(first_row.shape[1])
     flat_first, flat_weights = first_row.reshape(-1), weights.reshape(-1, 3)
-    now, ahead = current.reshape(-1), extrapolated.reshape(-1)
+    now, ahead, scale = current.reshape(-1), extrapolated.reshape(-1), voxel_scale.reshape(-1)
     flat_residual, flat_projected = residual.reshape(-1), projected.reshape(-1)
     sums = np.empty(N_SLICES, dtype=np.float32)
     for voxel in range(np.uintp(len(current))):
         _gather(flat_first, flat_weights, flat_residual, voxel, n_tilts, sums)
-        scale, start = voxel_scale[voxel], voxel * _ROW
+        start = voxel * _ROW
         for s in range(_ROW):
-            improved = max(ahead[start + s] + scale * sums[s], np.float32(0.0))
+            improved = max(ahead[start + s] + scale[start + s] * sums[s], np.float32(0.0))
             ahead[start + s] = improved + inertia * (improved - now[start + s])
             now[start + s] = improved
         _scatter(flat_first, flat_weights, ahead, voxel, n_tilts, flat_projected)

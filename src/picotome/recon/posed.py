@@ -89,11 +89,13 @@ def backproject_poses(images: NDArray[Any], poses: Poses) -> NDArray[Any]:
     return np.ascontiguousarray(lines.transpose(0, 2, 1))
 
 
-def solve_posed(series: TiltSeries, fit: ImageFit, *, config: ReconstructionConfig) -> NDArray[Any]:
+def solve_posed(
+    series: TiltSeries, fit: ImageFit, *, weights: NDArray[Any], config: ReconstructionConfig
+) -> NDArray[Any]:
     """Reconstruct by SIRT with positivity and momentum, as `picotome.recon.solvers.solve_sirt` does.
 
-    Images lose their background and gain, and each counts by how much a pixel of its noise says of an atom's
-    brightness: less where the probe is wider, out of focus.
+    Images lose their background and gain. A pixel counts by its `weights`, (n_tilts, n_x, n_y), of the images
+    as they are, and by what it says of an atom's brightness: less where the probe is wider, out of focus.
 
     Raises
     ------
@@ -108,7 +110,8 @@ def solve_posed(series: TiltSeries, fit: ImageFit, *, config: ReconstructionConf
         shape=poses.shape,
         project=lambda volume: project_poses(volume, poses),
         backproject=lambda images: backproject_poses(images, poses),
-        weights=probe_weights(fit),
+        # What is divided by a gain has that much less noise.
+        weights=weights * (probe_weights(fit)[:, None, None].astype(np.float32) * gain**2),
         n_iterations=config.n_iterations,
     )
 

@@ -177,12 +177,15 @@ def set_planes(volume: NDArray[Any], planes: NDArray[Any]) -> None:
     volume[:] = planes.reshape(n_x, n_z, -1)[:, :, :n_y].transpose(0, 2, 1)
 
 
-def inverse_sums(sums: NDArray[Any]) -> NDArray[Any]:
-    """1 / row sums; zero for rows that touch next to nothing (corners outside the field of view)."""
-    smallest = np.float32(1e-3) * sums.max()
-    inverse: NDArray[Any] = np.where(sums > smallest, 1.0 / np.maximum(sums, smallest), 0.0).astype(
-        np.float32
-    )
+def inverse_sums(sums: NDArray[Any], *, unweighted: NDArray[Any] | None = None) -> NDArray[Any]:
+    """1 / row sums; zero for rows that touch next to nothing (corners outside the field of view).
+
+    Which these are is told by the sums without weights, where they are given: what surrounds a row must not
+    decide whether it counts.
+    """
+    plain = sums if unweighted is None else unweighted
+    touched = (plain > np.float32(1e-3) * plain.max()) & (sums > 0)
+    inverse: NDArray[Any] = np.where(touched, 1.0 / np.where(touched, sums, 1.0), 0.0).astype(np.float32)
     return inverse
 
 

@@ -1,4 +1,4 @@
-"""SIRT with positivity and Nesterov momentum: what its solvers share."""
+"""SIRT with positivity, Nesterov momentum and pixels that count by their noise: what its solvers share."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def solve_whole(
     project, backproject
         A, from a volume to images, and its exact adjoint.
     weights
-        (n_tilts,) how much each image counts.
+        (n_tilts, n_x, n_y) float32, how much each pixel counts.
     """
-    weight = weights[:, None, None].astype(np.float32)
-    row_scale = inverse_sums(project(np.ones(shape, dtype=np.float32))) * weight
-    voxel_scale = inverse_sums(backproject(np.broadcast_to(weight, images.shape)))
+    row_scale = inverse_sums(project(np.ones(shape, dtype=np.float32))) * weights
+    column_sums = backproject(np.ones_like(weights))
+    voxel_scale = inverse_sums(backproject(weights), unweighted=column_sums)
     current = np.zeros(shape, dtype=np.float32)
     extrapolated = current
     for inertia in inertias(n_iterations):

@@ -13,7 +13,8 @@ from picotome.configs.schema import ReconstructionConfig
 from picotome.recon.alignment import align_series
 from picotome.recon.angles import angular_weights_rad
 from picotome.recon.background import subtract_background
-from picotome.recon.kernels import N_SLICES, improve_planes
+from picotome.recon.counting import counting_weights
+from picotome.recon.kernels import N_SLICES, fill_backprojection, improve_planes
 from picotome.recon.posed import solve_posed
 from picotome.recon.projector import (
     Projector,
@@ -36,13 +37,15 @@ _MIN_IMAGES = 2
 class Solver(Protocol):
     """Solve A volume = images.
 
-    Takes (n_tilts, nx, ny) images, their tilts and projector; returns a (nx, ny, nz) float32 volume.
+    Takes (n_tilts, nx, ny) images, how much each pixel counts, their tilts and projector; returns a
+    (nx, ny, nz) float32 volume.
     """
 
     def __call__(
         self,
         images: NDArray[Any],
         *,
+        weights: NDArray[Any],
         tilt_deg: NDArray[Any],
         projector: Projector,
         config: ReconstructionConfig,
@@ -52,6 +55,8 @@ class Solver(Protocol):
 
 def reconstruct(series: TiltSeries, *, config: ReconstructionConfig, fit: ImageFit | None = None) -> Tomogram:
     """Reconstruct a tilt series into a volume as deep as its images are wide.
+
+    SIRT trusts each pixel by the noise of its counting, background and all (see `picotome.recon.counting`).
 
     Parameters
     ----------
@@ -79,46 +84,61 @@ def reconstruct(series: TiltSeries, *, config: ReconstructionConfig, fit: ImageF
         or the solver is not ``sirt``.
     """
     _check(series)
+    if config.align and fit is None:
+        series = align_series(series)
+    # Before the background goes: its noise stays.
+    weights = counting_weights(series.images, pixel_size_A=series.pixel_size_A)
     if config.subtract_background:
         series = subtract_background(series)
     if fit is not None:
         if config.subtract_background:
             fit = replace(fit, background=np.zeros(len(series.images)))
-        volume = solve_posed(series, fit, config=config)
+        volume = solve_posed(series, fit, weights=weights, config=config)
         return Tomogram(volume=volume, voxel_size_A=series.pixel_size_A, kind="degraded")
-    if config.align:
-        series = align_series(series)
     n_x = series.images.shape[1]
     if series.azimuth_deg is not None and np.any(series.azimuth_deg):
-        volume = solve_views(split_views(series), config=config)
+        volume = solve_views(split_views(series, weights), config=config)
         return Tomogram(volume=volume, voxel_size_A=series.pixel_size_A, kind="degraded")
     projector = make_projector(series.tilt_deg, n_x=n_x, n_z=n_x, voxel_size_A=series.pixel_size_A)
     solver = SOLVERS[config.solver]
-    volume = solver(series.images, tilt_deg=series.tilt_deg, projector=projector, config=config)
+    volume = solver(
+        series.images, weights=weights, tilt_deg=series.tilt_deg, projector=projector, config=config
+    )
     return Tomogram(volume=volume, voxel_size_A=series.pixel_size_A, kind="degraded")
 
 
 def solve_sirt(
-    images: NDArray[Any], *, tilt_deg: NDArray[Any], projector: Projector, config: ReconstructionConfig
+    images: NDArray[Any],
+    *,
+    weights: NDArray[Any],
+    tilt_deg: NDArray[Any],
+    projector: Projector,
+    config: ReconstructionConfig,
 ) -> NDArray[Any]:
-    """Reconstruct by SIRT with positivity and Nesterov momentum.
+    """Reconstruct by SIRT with positivity, Nesterov momentum and weights.
 
-    Each iteration adds C Aᵀ R (b − A v), where R and C are the inverse row and column sums of A (Gregor &
-    Benson, IEEE Trans. Med. Imaging 27, 918 (2008), doi:10.1109/TMI.2008.923696), clips negative voxels and
-    extrapolates (Beck & Teboulle, SIAM J. Imaging Sci. 2, 183 (2009), doi:10.1137/080716542). Thirty such
-    iterations equal several hundred without momentum; many more fit the noise.
+    Each iteration adds C Aᵀ W R (b − A v), where R are the inverse row sums of A, W the weights of the pixels
+    and C the inverse column sums of W A (Gregor & Benson, IEEE Trans. Med. Imaging 27, 918 (2008),
+    doi:10.1109/TMI.2008.923696, for W = 1), clips negative voxels and extrapolates (Beck & Teboulle, SIAM J.
+    Imaging Sci. 2, 183 (2009), doi:10.1137/080716542). Thirty such iterations equal several hundred without
+    momentum; many more fit the noise.
     """
     # Slices are solved apart, and one without a single positive pixel stays zero: vacuum costs nothing.
     lit = (images > 0).any(axis=(0, 1))
     volume = np.zeros((projector.n_x, images.shape[2], projector.n_z), dtype=np.float32)
-    volume[:, lit] = _accelerated_sirt(images[:, :, lit], projector, config.n_iterations)
+    volume[:, lit] = _accelerated_sirt(images[:, :, lit], weights[:, :, lit], projector, config.n_iterations)
     return volume
 
 
 def solve_wbp(
-    images: NDArray[Any], *, tilt_deg: NDArray[Any], projector: Projector, config: ReconstructionConfig
+    images: NDArray[Any],
+    *,
+    weights: NDArray[Any],
+    tilt_deg: NDArray[Any],
+    projector: Projector,
+    config: ReconstructionConfig,
 ) -> NDArray[Any]:
-    """Reconstruct by weighted back-projection.
+    """Reconstruct by weighted back-projection; no weights of single pixels.
 
     Each image is filtered with the ramp |k_x| (in its exact band-limited form, Kak & Slaney, Principles of
     Computerized Tomographic Imaging (1988), eq. 3.61) and weighted by the angle that it stands for, so
@@ -166,22 +186,28 @@ def _check(series: TiltSeries) -> None:
         raise ValueError(f"pixel_size_A is {series.pixel_size_A}; allowed is a finite number above 0")
 
 
-def _accelerated_sirt(images: NDArray[Any], projector: Projector, n_iterations: int) -> NDArray[Any]:
-    """(n_x, n_y, n_z) volume from (n_tilts, n_x, n_y) images."""
+def _accelerated_sirt(
+    images: NDArray[Any], weights: NDArray[Any], projector: Projector, n_iterations: int
+) -> NDArray[Any]:
+    """(n_x, n_y, n_z) volume from (n_tilts, n_x, n_y) images and weights."""
     n_tilts, n_x, n_y, n_z = projector.n_tilts, projector.n_x, images.shape[2], projector.n_z
     row_sums = project(np.ones((n_x, 1, n_z), dtype=np.float32), projector)
-    column_sums = backproject(np.ones((n_tilts, n_x, 1), dtype=np.float32), projector)
+    column_sums = backproject(np.ones((n_tilts, n_x, 1), dtype=np.float32), projector).reshape(-1, 1)
     pixel_scale = np.pad(inverse_sums(row_sums), ((0, 0), (1, 1), (0, 0)))
-    voxel_scale = inverse_sums(column_sums).ravel()
     volume = np.empty((n_x, n_y, n_z), dtype=np.float32)
 
     def solve(block: slice) -> None:
         measured = images_with_margin(images[:, :, block], projector)
+        weight = images_with_margin(weights[:, :, block], projector)
+        row_scale = pixel_scale * weight
+        voxel_scale = np.empty((n_x * n_z, N_SLICES), dtype=np.float32)
+        fill_backprojection(projector.first_row, projector.weights, weight, voxel_scale)
+        voxel_scale = inverse_sums(voxel_scale, unweighted=column_sums)
         projected = np.zeros_like(measured)
         current = np.zeros((n_x * n_z, N_SLICES), dtype=np.float32)
         extrapolated = np.zeros_like(current)
         for inertia in inertias(n_iterations):
-            residual = (measured - projected) * pixel_scale
+            residual = (measured - projected) * row_scale
             projected.fill(0.0)
             improve_planes(
                 projector.first_row,

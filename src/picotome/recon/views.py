@@ -30,17 +30,18 @@ class View:
         By how many times 90° the volume is turned before it is projected.
     projector
         For the tilts of these images.
-    images
-        (n, n_x, n_x) float32.
+    images, weights
+        (n, n_x, n_x) float32: pixels, and how much each counts.
     """
 
     quarter_turns: int
     projector: Projector
     images: NDArray[Any]
+    weights: NDArray[Any]
 
 
-def split_views(series: TiltSeries) -> list[View]:
-    """Sort the images of a series by azimuth.
+def split_views(series: TiltSeries, weights: NDArray[Any]) -> list[View]:
+    """Sort the images of a series, and how much each of their pixels counts, by azimuth.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def split_views(series: TiltSeries) -> list[View]:
         projector = make_projector(
             series.tilt_deg[of_view], n_x=n_x, n_z=n_x, voxel_size_A=series.pixel_size_A
         )
-        views.append(View(int(quarter_turns), projector, series.images[of_view]))
+        views.append(View(int(quarter_turns), projector, series.images[of_view], weights[of_view]))
     return views
 
 
@@ -112,6 +113,6 @@ def solve_views(views: list[View], *, config: ReconstructionConfig) -> NDArray[A
         shape=(n_x, n_x, n_x),
         project=project_all,
         backproject=backproject_all,
-        weights=np.ones(len(images)),
+        weights=np.concatenate([view.weights for view in views]),
         n_iterations=config.n_iterations,
     )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from picotome.configs.schema import Recipe
+from picotome.train.online.counting import counting_weights
 from picotome.train.online.ideal import ideal_volume
 from picotome.train.online.images import peak_images, record_images
 from picotome.train.online.plans import PairPlan
@@ -35,6 +36,7 @@ def make_pairs(
         )
         solved = solve_sirt(
             [series[i] for i in members],
+            weights=[counting_weights(series[i], pixel_size_A=volume.voxel_size_A) for i in members],
             projector=projector,
             n_iterations=recipe.reconstruction.n_iterations,
         )

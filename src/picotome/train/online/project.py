@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from picotome.recon.projector import inverse_sums, make_projector
+from picotome.recon.projector import make_projector
 from picotome.recon.sirt import inertias
 
 
@@ -29,9 +29,11 @@ class SparseProjector:
         (n_tilts · (n + 2), n²) sparse: pixels, with the margin of one on both sides, from voxels; Å.
     adjoint
         Its transpose.
-    pixel_scale, voxel_scale
-        Inverse sums of the rows and of the columns, (…, 1); zero where next to nothing is summed, so that a
-        ray without voxels never divides.
+    pixel_scale
+        Inverse sums of the rows, (…, 1); zero where next to nothing is summed, so that a ray without voxels
+        never divides.
+    column_sums
+        (n², 1) sums of the columns.
     n_tilts, n
         Images, and pixels across the tilt axis.
     """
@@ -39,7 +41,7 @@ class SparseProjector:
     forward: Tensor
     adjoint: Tensor
     pixel_scale: Tensor
-    voxel_scale: Tensor
+    column_sums: Tensor
     n_tilts: int
     n: int
 
@@ -75,14 +77,17 @@ def sparse_projector(
         forward=forward,
         adjoint=adjoint,
         pixel_scale=_inverse(forward @ torch.ones(n_voxels, 1, device=device)),
-        voxel_scale=_inverse(adjoint @ torch.ones(n_pixels, 1, device=device)),
+        column_sums=adjoint @ torch.ones(n_pixels, 1, device=device),
         n_tilts=n_tilts,
         n=n,
     )
 
 
-def _inverse(sums: Tensor) -> Tensor:
-    return torch.from_numpy(inverse_sums(sums.cpu().numpy())).to(sums.device)
+def _inverse(sums: Tensor, *, unweighted: Tensor | None = None) -> Tensor:
+    """`picotome.recon.projector.inverse_sums` on any device."""
+    plain = sums if unweighted is None else unweighted
+    touched = (plain > 1e-3 * plain.max()) & (sums > 0)
+    return torch.where(touched, 1.0 / torch.where(touched, sums, 1.0), 0.0)
 
 
 def project(volume: Tensor, projector: SparseProjector) -> Tensor:
@@ -97,20 +102,25 @@ def backproject(images: Tensor, projector: SparseProjector) -> Tensor:
     return planes.reshape(projector.n, projector.n, -1).transpose(1, 2)
 
 
-def solve_sirt(series: Sequence[Tensor], *, projector: SparseProjector, n_iterations: int) -> list[Tensor]:
+def solve_sirt(
+    series: Sequence[Tensor], *, weights: Sequence[Tensor], projector: SparseProjector, n_iterations: int
+) -> list[Tensor]:
     """Reconstruct several series of the same tilts at once; see `picotome.recon.solvers.solve_sirt`.
 
-    Takes (n_tilts, n, n_y) images each and gives (n, n_y, n) volumes.
+    Takes (n_tilts, n, n_y) images each, and how much each pixel counts, and gives (n, n_y, n) volumes.
     """
     images = torch.cat(list(series), dim=2)
     # Slices are solved apart, and one without a single positive pixel stays zero.
     lit = (images > 0).any(dim=1).any(dim=0)
     measured = _rows(images[:, :, lit])
+    weight = _rows(torch.cat(list(weights), dim=2)[:, :, lit])
+    row_scale = weight * projector.pixel_scale
+    voxel_scale = _inverse(projector.adjoint @ weight, unweighted=projector.column_sums)
     current = torch.zeros(projector.n**2, measured.shape[1], device=images.device)
     extrapolated = current
     for inertia in inertias(n_iterations):
-        residual = (measured - projector.forward @ extrapolated) * projector.pixel_scale
-        improved = (extrapolated + projector.voxel_scale * (projector.adjoint @ residual)).clamp_(min=0.0)
+        residual = (measured - projector.forward @ extrapolated) * row_scale
+        improved = (extrapolated + voxel_scale * (projector.adjoint @ residual)).clamp_(min=0.0)
         extrapolated = torch.lerp(current, improved, 1.0 + inertia)
         current = improved
     planes = torch.zeros(projector.n**2, images.shape[2], device=images.device)
