@@ -25,7 +25,8 @@ ATOMS_A = np.array([[2.7, -1.1, 3.3], [-3.9, 2.2, -2.4], [0.13, 0.21, 0.09], [-1
 
 def view_of(n, quarter_turns, tilts=TILTS):
     projector = make_projector(tilts, n_x=n, n_z=n, voxel_size_A=VOXEL_A)
-    return View(quarter_turns, projector, np.zeros((len(tilts), n, n), np.float32))
+    dark = np.zeros((len(tilts), n, n), np.float32)
+    return View(quarter_turns, projector, images=dark, weights=dark + 1)
 
 
 def centroid_A(volume):
@@ -170,7 +171,7 @@ def test_what_cannot_be_turned_is_refused(dual):
     with pytest.raises(ValueError, match=r"azimuth_deg has shape \(3,\) for 22 images"):
         reconstruct(replace(dual, azimuth_deg=np.full(3, 90.0)), config=config)
     with pytest.raises(ValueError, match=r"images are 48 × 40 pixels; with an azimuth they must be square"):
-        split_views(replace(dual, images=dual.images[:, :, :40]))
+        split_views(replace(dual, images=dual.images[:, :, :40]), np.ones((22, 48, 40)))
     with pytest.raises(ValueError, match=r"solver is 'wbp', which takes series about one axis"):
         reconstruct(dual, config=ReconstructionConfig(solver="wbp"))
     with pytest.raises(ValueError, match=r"volume has shape \(3, 4, 3\); a quarter of a turn needs"):

@@ -16,6 +16,8 @@ from picotome.datasets.store import IDENTITY_FORMAT
 
 # Of the hash in a name: two of a million particles share one by a chance of 3e-8.
 _NAME_DIGITS = 16
+# Raised where the same knobs give another tomogram. Simulations do not depend on it, and stay what they are.
+_RECONSTRUCTION_VERSION = 2
 
 
 def pair_path(folder: Path, split: Split, index: int, *, identity: str) -> Path:
@@ -42,7 +44,7 @@ def identities_of(recipe: Recipe) -> Callable[[Split, int], str]:
         "seed": recipe.seed,
         "volume": knobs(recipe.volume),
         "optics": knobs(recipe.optics),
-        "reconstruction": knobs(recipe.reconstruction),
+        "reconstruction": {**knobs(recipe.reconstruction), "version": _RECONSTRUCTION_VERSION},
         "ideal": knobs(recipe.ideal),
         "versions": versions(JUDGES),
         "format": IDENTITY_FORMAT,

@@ -57,4 +57,5 @@ def probe_kernel(pixel_size_A: float) -> NDArray[Any]:
     sigma = _PROBE_SIGMA_A / pixel_size_A
     reach = int(np.ceil(_REACH_SIGMAS * sigma))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    return (kernel / kernel.sum()).astype(np.float32)
+    normalised: NDArray[Any] = (kernel / kernel.sum()).astype(np.float32)
+    return normalised

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from picotome.trace.refinement.noise import (
+    COUNTS_FLOOR,
     Noise,
     deviance,
     estimate_floor,
@@ -99,10 +100,10 @@ def test_what_a_detector_adds_is_measured_in_the_dark(rms_e):
     level[100:] = np.random.default_rng(4).random((100, 120))
     images, dark = vacuum(level, n_incident=500.0, rms_e=rms_e)
     floor = estimate_floor(images, dark, 500.0, shape=level.shape)
-    assert 500.0 * floor == pytest.approx(0.5 + rms_e**2, rel=0.03)
+    assert 500.0 * floor == pytest.approx(COUNTS_FLOOR + rms_e**2, rel=0.03)
     # Too few pixels to say.
     dark[1:], dark[:, 5 * 120 :] = False, False
-    assert estimate_floor(images, dark, 500.0, shape=level.shape) == pytest.approx(0.5 / 500.0)
+    assert estimate_floor(images, dark, 500.0, shape=level.shape) == pytest.approx(COUNTS_FLOOR / 500.0)
 
 
 @pytest.mark.parametrize("n_incident", [500.0, 1e7])
@@ -114,7 +115,7 @@ def test_smooth_light_in_the_dark_is_no_noise(rms_e, n_incident):
     floor = estimate_floor(images, dark, n_incident, shape=level.shape)
     # What counting itself scatters by.
     error = 0.03 * (level.max() * n_incident + rms_e**2)
-    assert n_incident * floor == pytest.approx(0.5 + rms_e**2, abs=error)
+    assert n_incident * floor == pytest.approx(COUNTS_FLOOR + rms_e**2, abs=error)
 
 
 @pytest.mark.parametrize("misfit", [0.0, 0.03, 0.1])

@@ -56,17 +56,26 @@ def test_sirt_gives_the_compiled_numbers(sparse, compiled, n_iterations):
     images = compiled_project(volume, compiled)
     images += 0.05 * random(*images.shape) * (images > 0)
     config = ReconstructionConfig(n_iterations=n_iterations)
-    wanted = compiled_sirt(images, tilt_deg=np.array(TILTS), projector=compiled, config=config)
-    (found,) = solve_sirt([torch.from_numpy(images)], projector=sparse, n_iterations=n_iterations)
+    weights = 1 + 9 * random(*images.shape, seed=1)
+    wanted = compiled_sirt(
+        images, weights=weights, tilt_deg=np.array(TILTS), projector=compiled, config=config
+    )
+    (found,) = solve_sirt(
+        [torch.from_numpy(images)],
+        weights=[torch.from_numpy(weights)],
+        projector=sparse,
+        n_iterations=n_iterations,
+    )
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * wanted.max())
     assert not found[:, 4:].any()
 
 
 def test_particles_are_solved_apart(sparse):
     series = [torch.from_numpy(random(len(TILTS), N, 4, seed=seed)) for seed in (0, 1)]
-    together = solve_sirt(series, projector=sparse, n_iterations=5)
-    for images, volume in zip(series, together, strict=True):
-        (alone,) = solve_sirt([images], projector=sparse, n_iterations=5)
+    weights = [torch.from_numpy(1 + 9 * random(len(TILTS), N, 4, seed=seed)) for seed in (2, 3)]
+    together = solve_sirt(series, weights=weights, projector=sparse, n_iterations=5)
+    for images, weight, volume in zip(series, weights, together, strict=True):
+        (alone,) = solve_sirt([images], weights=[weight], projector=sparse, n_iterations=5)
         torch.testing.assert_close(volume, alone)
 
 
@@ -75,7 +84,8 @@ def test_rays_without_voxels_divide_nothing():
     sparse = sparse_projector((80.0, 85.0), n=N, voxel_size_A=VOXEL_A, device=CPU)
     assert (sparse.pixel_scale == 0).any()
     assert torch.isfinite(sparse.pixel_scale).all()
-    (volume,) = solve_sirt([torch.ones(2, N, 3)], projector=sparse, n_iterations=20)
+    light = torch.ones(2, N, 3)
+    (volume,) = solve_sirt([light], weights=[light], projector=sparse, n_iterations=20)
     assert torch.isfinite(volume).all()
-    (nothing,) = solve_sirt([torch.zeros(2, N, 3)], projector=sparse, n_iterations=2)
+    (nothing,) = solve_sirt([0 * light], weights=[light], projector=sparse, n_iterations=2)
     assert not nothing.any()

@@ -1,10 +1,10 @@
 """How far a pixel may be from its expectation, and the likelihood that follows.
 
 The variance of a pixel that expects m is (m + r) / N + ε² (m + q)²: N incident electrons in a pixel
-(counting), a floor r (half a count, and what the detector adds) and a part ε of the signal that no sum of
-spots explains (channelling). Each image has its own ε: beside a zone axis or a lattice plane seen edge on it
-is several times that of an image far from any. In dark pixels it is the tails of bright spots that are not
-explained: q keeps them from being trusted without limit where counting noise is small.
+(counting), a floor r (a twentieth of a count, and what the detector adds) and a part ε of the signal that no
+sum of spots explains (channelling). Each image has its own ε: beside a zone axis or a lattice plane seen edge
+on it is several times that of an image far from any. In dark pixels it is the tails of bright spots that are
+not explained: q keeps them from being trusted without limit where counting noise is small.
 
 As a function of m this is again (m + r') / N' + ε² (m + r')², with
 
@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 _N_CLASSES = 30
-# Half a count keeps the logarithm finite and costs little where there is signal.
-COUNTS_FLOOR = 0.5
+# Keeps the logarithm finite. At 1e3 e/Å² a pixel counts less than one electron beside an atom at the surface:
+# half a count more than that, and faint atoms would seem to be noise.
+COUNTS_FLOOR = 0.05
 # Their variance is known to 7 %.
 _FEWEST_DARK = 400
 _DETAIL = ((0.0, -0.25, 0.0), (-0.25, 1.0, -0.25), (0.0, -0.25, 0.0))
@@ -118,7 +119,7 @@ def estimate_misfit(images: Tensor, expected: Tensor, inside: Tensor, noise: Noi
 
 
 def estimate_floor(images: Tensor, dark: Tensor, n_incident: float, *, shape: tuple[int, int]) -> float:
-    """r of images of known dose: half a count, and the variance in `dark` pixels beyond that of counting.
+    """r of images of known dose: `COUNTS_FLOOR`, and the variance in `dark` pixels beyond that of counting.
 
     That is what the detector's readout adds to every pixel; anybody can measure it beside a specimen. Of each
     dark pixel the mean of its four neighbours is taken away: readout differs from pixel to pixel, while far
