@@ -11,6 +11,7 @@ compile its kernels, one to two seconds, is left out. Beside the seconds on the 
 processors together, which other programs on the machine disturb less.
 
 Errors are over those central slices, relative to the true volume, after several numbers of iterations.
+picotome trusts each pixel by its noise, ASTRA trusts all alike: with noise that is part of the difference.
 Momentum runs through the same sequence of reconstructions in far fewer iterations, and so into the noise
 sooner: with noise, compare the best of each row, not columns. Where the best lies depends on the noise; a
 rule that stops there would have to know the noise, which a reconstruction is not told.

@@ -33,7 +33,7 @@ _SMALLEST_SIGMA_VOXELS = 0.7
 class ReconstructionConfig(Section):
     """From tilt series to degraded tomogram."""
 
-    solver: SolverName = Field("sirt", description="sirt (positive, with momentum) or wbp")
+    solver: SolverName = Field("sirt", description="sirt (positive, each pixel by its noise) or wbp")
     n_iterations: int = Field(30, ge=1, le=1000, description="iterations of an iterative solver")
     align: bool = Field(False, description="first shift the images to a common centre of mass")
     subtract_background: bool | None = Field(
