@@ -11,7 +11,8 @@ from typing import Any
 
 from picotome.configs.fields import Section
 
-# Raised by every change after which the same recipe gives other numbers.
+# Raised by every change after which the same recipe gives other numbers. A change of the tomograms alone
+# raises the version in `picotome.datasets.naming` instead, so that simulations stay.
 RESULTS_VERSION = 1
 JUDGES = ("picotome", "abtem", "ase", "numpy", "scipy")
 """Packages whose version changes the numbers of a file."""

@@ -28,6 +28,8 @@ from picotome.threads import map_in_threads
 _UPRIGHT = 1e-5
 # Areas below this are rounding errors.
 _NO_AREA = 1e-7
+# Of the largest sum of weights: what is seen by less than this is hardly seen at all.
+NEXT_TO_NOTHING = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +186,7 @@ def inverse_sums(sums: NDArray[Any], *, unweighted: NDArray[Any] | None = None) 
     decide whether it counts.
     """
     plain = sums if unweighted is None else unweighted
-    touched = (plain > np.float32(1e-3) * plain.max()) & (sums > 0)
+    touched = (plain > np.float32(NEXT_TO_NOTHING) * plain.max()) & (sums > 0)
     inverse: NDArray[Any] = np.where(touched, 1.0 / np.where(touched, sums, 1.0), 0.0).astype(np.float32)
     return inverse
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from picotome.recon.projector import make_projector
+from picotome.recon.projector import NEXT_TO_NOTHING, make_projector
 from picotome.recon.sirt import inertias
 
 
@@ -86,7 +86,7 @@ def sparse_projector(
 def _inverse(sums: Tensor, *, unweighted: Tensor | None = None) -> Tensor:
     """`picotome.recon.projector.inverse_sums` on any device."""
     plain = sums if unweighted is None else unweighted
-    touched = (plain > 1e-3 * plain.max()) & (sums > 0)
+    touched = (plain > NEXT_TO_NOTHING * plain.max()) & (sums > 0)
     return torch.where(touched, 1.0 / torch.where(touched, sums, 1.0), 0.0)
 
 
