@@ -110,12 +110,12 @@ def _describe(record: Record) -> str:
     if isinstance(record, ImageFit):
         turned = np.sqrt(np.mean(record.tilt_error_deg**2))
         shifted = np.sqrt(np.mean(record.shift_error_A**2))
+        vouched = f", {record.n_vouched} kept on a network's word" if record.n_vouched else ""
         return (
             f"fit to {len(record.gain)} images: angles off by {turned:.3f}° rms, shifts by {shifted:.3f} Å "
             f"rms; probe core {record.core_sigma_A:.2f} Å, tail {record.tail_sigma_A:.2f} Å "
             f"({record.tail_fraction:.0%}); χ² {record.chi2:.2f}, unexplained {record.misfit:.1%}; "
-            f"{record.n_added} atoms added, {record.n_removed} removed, {record.n_vouched} kept on a "
-            "network's word"
+            f"{record.n_added} atoms added, {record.n_removed} removed{vouched}"
         )
     counts = {
         int(z): int(n) for z, n in zip(*np.unique(record.atomic_numbers, return_counts=True), strict=True)

@@ -94,17 +94,31 @@ def darkest_atom(brightness: Array, numbers: Array, *, nothing_below: float = 0.
     return math.exp(_into_gap(cut, np.sort(faint), lowest))
 
 
-def fit_atoms(brightness: Array, numbers: Array) -> Mixture:
-    """Fit one class per element to the (n,) positive brightnesses of peaks of which some are no atoms.
+def fit_atoms(brightness: Array, numbers: Array, *, log_chance: Array) -> Mixture:
+    """Fit one class per element to the (n,) positive brightnesses of spots of which some are chance.
 
-    As `fit_elements`, beside a class of non-atoms that is left out of the result: its shares add up to the
-    part of the peaks that are atoms.
+    As `fit_elements`, beside a class of chance that is left out of the result: its shares add up to the part
+    of the spots that are atoms. What chance looks like is known here and not fitted: among thousands of spots
+    of noise, a class that is free to move leaves the faint ones to the lightest element.
+
+    Parameters
+    ----------
+    brightness
+        (n,) of atoms and of spots that are none.
+    numbers
+        (k,) atomic numbers, ascending.
+    log_chance
+        (n,) log of the density, of log brightness, that each spot would have if it were chance.
     """
-    log_z = np.log(numbers)
     x = np.log(brightness)
-    expected = math.log(expected_lightest(brightness, numbers))
-    found = _fit(x[x > expected + math.log(_FALSE_LOWEST)], log_z, n_false=1)
+    found = _fit(x, np.log(numbers), n_false=1, log_false=log_chance)
     return Mixture(found.means[1:], found.spreads[1:], found.shares[1:])
+
+
+def may_be_atoms(brightness: Array, numbers: Array) -> Array:
+    """(n,) bool: at least a quarter as bright as the lightest element is expected to be."""
+    bright: Array = brightness > _FALSE_LOWEST * expected_lightest(brightness, numbers)
+    return bright
 
 
 def _into_gap(cut: float, ordered: Array, lowest: float) -> float:
@@ -129,19 +143,29 @@ def expected_lightest(brightness: Array, numbers: Array) -> float:
     return typical(brightness) * math.pow(numbers[0] / numbers[-1], _POWER)
 
 
-def members(x: Array, mixture: Mixture) -> tuple[Array, Array]:
-    """(n, k) probabilities of the classes at (n,) log brightnesses, and (n,) log of the mixture's density."""
+def members(x: Array, mixture: Mixture, *, log_first: Array | None = None) -> tuple[Array, Array]:
+    """(n, k) probabilities of the classes at (n,) log brightnesses, and (n,) log of the mixture's density.
+
+    The first class is normal like the others, or of the (n,) log density `log_first`.
+    """
     scaled = (x[:, None] - mixture.means) / mixture.spreads
     joint = np.log(mixture.shares / mixture.spreads) - 0.5 * scaled**2 - 0.5 * math.log(2 * math.pi)
+    if log_first is not None:
+        joint[:, 0] = np.log(mixture.shares[0]) + log_first
     highest = joint.max(axis=1, keepdims=True)
     total = highest[:, 0] + np.log(np.exp(joint - highest).sum(axis=1))
     return np.exp(joint - total[:, None]), total
 
 
-def _fit(x: Array, log_z: Array, *, n_false: int) -> Mixture:
+def _fit(x: Array, log_z: Array, *, n_false: int, log_false: Array | None = None) -> Mixture:
     """The best of the mixtures that a few good starts lead to, or the heaviest of those that are as good."""
-    found = [_maximise(x, log_z, start, n_false=n_false) for start in _starts(x, log_z, n_false)]
-    scores = [float(members(x, m)[1].sum()) + _log_prior(m, log_z, n_false) for m in found]
+    found = [
+        _maximise(x, log_z, start, n_false=n_false, log_false=log_false)
+        for start in _starts(x, log_z, n_false)
+    ]
+    scores = [
+        float(members(x, m, log_first=log_false)[1].sum()) + _log_prior(m, log_z, n_false) for m in found
+    ]
     good = [m for m, score in zip(found, scores, strict=True) if score >= max(scores) - _AMBIGUOUS]
     return min(good, key=lambda m: float(m.means[-1]))
 
@@ -210,19 +234,19 @@ def _settle(x: Array, means: Array, spreads: Array) -> tuple[Array, Array, Array
     return settled, shares, score
 
 
-def _maximise(x: Array, log_z: Array, mixture: Mixture, *, n_false: int) -> Mixture:
-    """Expectation maximisation; the first `n_false` (0 or 1) classes are no element."""
+def _maximise(x: Array, log_z: Array, mixture: Mixture, *, n_false: int, log_false: Array | None) -> Mixture:
+    """Expectation maximisation; the first `n_false` (0 or 1) classes are no element, fitted or as it is."""
     previous = -math.inf
     for _ in range(_N_ROUNDS):
-        member, density = members(x, mixture)
+        member, density = members(x, mixture, log_first=log_false)
         if density.sum() - previous < 1e-6 * len(x):
             break
         previous = float(density.sum())
-        means, spreads = np.empty_like(mixture.means), np.empty_like(mixture.means)
+        means, spreads = mixture.means.copy(), mixture.spreads.copy()
         atoms = slice(n_false, None)
         means[atoms] = _held_means(x, member[:, atoms], mixture.spreads[atoms], log_z)
         spreads[atoms] = _held_spreads(x, member[:, atoms], means[atoms])
-        if n_false:
+        if n_false and log_false is None:
             means[0], spreads[0] = _false_class(x, member[:, 0], means[1])
         shares = (member.sum(axis=0) + 0.5) / (len(x) + 0.5 * len(means))
         mixture = Mixture(means, spreads, shares)

@@ -59,7 +59,7 @@ def frame_of(shape=(36, 36), reach=6):
     return Frame(shape, PIXEL_A, reach)
 
 
-def target_of(truth, start, frame, *, n_incident=1e6, floor=0.0, misfit=0.0, images=None):
+def target_of(truth, start, frame, *, n_incident=1e6, floor=0.0, misfit=0.0):
     """What to fit: the images of a model, without noise."""
     inside = pad_images(torch.ones(len(truth.gain), *frame.shape), frame) > 0
     floor = floor or 0.5 / n_incident

@@ -9,11 +9,18 @@ from scipy.spatial import cKDTree
 
 from picotome.configs.schema import RefinementConfig
 from picotome.records import Trace
-from picotome.trace.brightness import fit_atoms
+from picotome.trace.brightness import fit_elements
 from picotome.trace.refinement.candidates import find_candidates
 from picotome.trace.refinement.model import Frame
 from picotome.trace.refinement.refine import refine_trace
-from picotome.trace.refinement.support import is_likely_atom, n_chance, places_per_A3, stays_atom
+from picotome.trace.refinement.support import (
+    FAINTEST,
+    fit_elements_beside_chance,
+    is_likely_atom,
+    n_chance,
+    places_per_A3,
+    stays_atom,
+)
 
 EDGE = 48
 
@@ -49,22 +56,42 @@ def test_places_are_those_of_one_gaussian_probe(make_ball, make_model):
     assert places_per_A3(model) == pytest.approx(np.sqrt(determinant) / (2 * np.pi) ** 2, rel=1e-6)
 
 
-def test_more_places_ask_for_more_light():
-    elements = fit_atoms(np.exp(np.random.default_rng(0).normal(0.0, 0.05, 200)), np.array([78]))
+def test_more_chance_asks_for_more_light():
+    elements = fit_elements(np.random.default_rng(0).normal(0.0, 0.05, 200), np.array([78]))
     deviation = np.full(100, 0.2)
     faint = np.linspace(0.5, 1.0, 100)
 
-    def n_likely(n_places):
-        likely = is_likely_atom(faint, deviation, elements=elements, n_atoms=100.0, n_places=n_places)
+    def n_likely(n_false):
+        likely = is_likely_atom(faint, deviation, elements=elements, n_atoms=100.0, n_false=n_false)
         assert (np.diff(likely.astype(int)) >= 0).all()
         return likely.sum()
 
     assert n_likely(10.0) > n_likely(1e3) > n_likely(1e5)
 
 
+def test_elements_are_found_among_more_chance_than_atoms():
+    """Ni, Pd and Pt at 1e3 e/Å² in a particle of thousands: the lightest stands 4.5 σ out of noise maxima."""
+    rng = np.random.default_rng(0)
+    deviation = 0.12
+    means = np.array([0.55, 1.0, 1.9])
+    atoms = np.concatenate([rng.normal(mean, deviation, 400) for mean in means])
+    # Heights of noise maxima, drawn from their own distribution.
+    t = np.linspace(1.8, 7.0, 4000)
+    density = (t**3 - 3.0 * t) * np.exp(-0.5 * t**2)
+    chance = deviation * rng.choice(t, 8000, p=density / density.sum())
+    brightness = np.concatenate([atoms, chance])
+    elements, n_atoms, n_false = fit_elements_beside_chance(
+        brightness, np.full(len(brightness), deviation), np.array([28, 46, 78])
+    )
+    np.testing.assert_allclose(np.exp(elements.means), means, rtol=0.06)
+    np.testing.assert_allclose(elements.shares / elements.shares.sum(), 1 / 3, atol=0.05)
+    assert n_atoms == pytest.approx(1200, rel=0.05)
+    assert n_false == pytest.approx((chance > FAINTEST * deviation).sum(), rel=0.05)
+
+
 def test_the_images_overrule_a_network_where_they_contradict_it():
     """A spread of one tenth about a brightness of 1, by hand: Bayes' rule for two Gaussians."""
-    elements = fit_atoms(np.exp(np.random.default_rng(0).normal(0.0, 0.1, 2000)), np.array([78]))
+    elements = fit_elements(np.random.default_rng(0).normal(0.0, 0.1, 2000), np.array([78]))
     deviation = np.full(3, 0.3)
     # Halfway between atom and nothing, a little less, and none at all.
     brightness = np.array([0.5, 0.4, 0.0])

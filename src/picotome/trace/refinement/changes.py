@@ -9,14 +9,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from picotome.trace.brightness import Mixture, fit_atoms, typical
+from picotome.trace.brightness import Mixture, typical
 from picotome.trace.peaks import thin_out
 from picotome.trace.refinement.candidates import find_candidates
-from picotome.trace.refinement.fit import Target, expected_images, pixel_weights
+from picotome.trace.refinement.fit import Target, expected_images, fit_images, pixel_weights
 from picotome.trace.refinement.linearised import linearise
 from picotome.trace.refinement.model import ImageModel
 from picotome.trace.refinement.operators import grams
-from picotome.trace.refinement.support import is_likely_atom, n_chance, places_per_A3, stays_atom
+from picotome.trace.refinement.support import (
+    FAINTEST,
+    fit_elements_beside_chance,
+    is_likely_atom,
+    n_chance,
+    places_per_A3,
+    stays_atom,
+)
+from picotome.trace.refinement.unknowns import Free, without_geometry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +35,8 @@ if TYPE_CHECKING:
 _TOO_BRIGHT = 3.0
 # Its neighbours have taken over part of the light of an atom that is missing: as much as this.
 _LOST = 0.5
+# Brightness is linear: two steps share out the light.
+_SETTLING_STEPS = 2
 # Refined neighbours may come a little closer than traced ones are allowed to be found.
 _APART = 0.8
 
@@ -41,13 +51,16 @@ class Atoms:
         Log brightness of each element.
     n
         How many there are.
-    n_places
-        In how many places they were looked for.
+    n_false
+        How many of the spots that have been chosen before are chance.
+    n_chance
+        How many spots of chance all the places have where more can be looked for.
     """
 
     elements: Mixture
     n: float
-    n_places: float
+    n_false: float
+    n_chance: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,16 +84,16 @@ class Change:
 
 
 def change_atoms(
-    model: ImageModel, target: Target, numbers: Array, *, min_distance_A: float, joining: bool
+    model: ImageModel, target: Target, free: Free, numbers: Array, *, min_distance_A: float, joining: bool
 ) -> Change:
     """Remove unsupported atoms and add missing ones.
 
     An atom leaves if its brightness is more likely chance than an atom's (see
     `picotome.trace.refinement.support`), three times that of the typical one, or if it is closer than 0.8
     minimum distances to a brighter one. Of an atom that a network has given a `chance`, the images are asked
-    about its place alone, with that chance to begin with. One joins where the residual images make it
-    likelier than chance even though half of its light may have gone to its neighbours, and no other atom is
-    within 0.8 minimum distances.
+    about its place alone, with that chance to begin with. What those that left had of the light goes back to
+    those that stay. One joins where the residual images then make it likelier than chance even though half of
+    its light may have gone to its neighbours, and no other atom is within 0.8 minimum distances.
     """
     deviation = 1.0 / np.sqrt(np.maximum(_information(model, target), 1e-300))
     possible = _possible(model)
@@ -91,9 +104,12 @@ def change_atoms(
     change = Change(remaining, 0, int((~kept).sum()), int((kept & ~supported).sum()))
     if not joining:
         return change
+    if change.n_removed:
+        # Else the light of each one that left, chance or not, would call for another in its place.
+        remaining = fit_images(remaining, target, without_geometry(free), n_steps=_SETTLING_STEPS).model
     new_A, brightness = _missing(remaining, target, atoms, min_distance_A)
     if not len(new_A):
-        return change
+        return replace(change, model=remaining)
     return replace(change, model=_with(remaining, new_A, brightness), n_added=len(new_A))
 
 
@@ -114,9 +130,10 @@ def _atoms(
     certain = possible & (n_chance(brightness / deviation, n_places=n_places) < 1.0)
     if not certain.any():
         return None
-    elements = fit_atoms(brightness[possible], numbers)
-    n = float(max(elements.shares.sum() * possible.sum(), certain.sum()))
-    return Atoms(elements, n, n_places)
+    elements, n, n_false = fit_elements_beside_chance(brightness[possible], deviation[possible], numbers)
+    return Atoms(
+        elements, max(n, float(certain.sum())), n_false, float(n_chance(FAINTEST, n_places=n_places))
+    )
 
 
 def _searched_A3(model: ImageModel, target: Target, min_distance_A: float) -> float:
@@ -142,7 +159,7 @@ def _supported(model: ImageModel, deviation: Array, possible: Array, atoms: Atom
         deviation,
         elements=atoms.elements,
         n_atoms=atoms.n,
-        n_places=atoms.n_places,
+        n_false=atoms.n_false,
     )
     return supported
 
@@ -202,7 +219,7 @@ def _missing(
         spread * brightness / np.maximum(significance, 1e-9),
         elements=atoms.elements,
         n_atoms=atoms.n,
-        n_places=atoms.n_places,
+        n_false=atoms.n_chance,
         lost=_LOST,
     )
     positions_A, brightness = positions_A[likely], brightness[likely]

@@ -178,7 +178,7 @@ def refine_trace(
         judged_by = _with_measured_noise(model, target, series)
         # Whoever joins must stand a judgement: nobody does in the last round.
         change = change_atoms(
-            model, judged_by, numbers, min_distance_A=min_distance_A, joining=rounds_left > 0
+            model, judged_by, free, numbers, min_distance_A=min_distance_A, joining=rounds_left > 0
         )
         n_vouched = change.n_vouched
         if not change.n_added and not change.n_removed:

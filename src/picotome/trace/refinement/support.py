@@ -1,4 +1,4 @@
-"""Atom or chance: whether a spot is an atom, given all the places where it was looked for.
+"""Atom or chance: whether a spot is an atom, given how many spots of chance there are.
 
 Noise alone, searched for its brightest places, has maxima, too. Where the residual images, filtered with the
 probe and summed along the lines through a point, are Z standard deviations high, Z is a Gaussian field over
@@ -9,6 +9,10 @@ the specimen, and the expected number of its maxima above t in a volume V is tha
 with Λ the covariance of the gradient of Z (Adler 1981, doi:10.1137/1.9780898718980; Worsley et al. 1992,
 doi:10.1038/jcbfm.1992.127). An atom is more likely than chance where the density of atoms at its brightness
 is above that of such maxima.
+
+Where all places were looked at, N is known. The spots of a trace have been chosen before: how many of them
+are chance is seen in their brightness, of which chance has this distribution and atoms that of their
+elements. A trace that has been judged once has little chance left, and is not judged as if it had all.
 
 A network that has learned what particles look like need not search: it has a chance for each of its atoms
 before the images are asked again, and they are asked about one place.
@@ -22,17 +26,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from picotome.trace.brightness import Mixture, fit_atoms, may_be_atoms
 from picotome.trace.refinement.model import ImageModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from picotome.trace.brightness import Mixture
-
     Array = NDArray[Any]
 
-# Below, the formula does not count maxima; nothing so faint is an atom.
-_FAINTEST = 2.5
+FAINTEST = 2.5
+"""In standard deviations. Below, the formula does not count maxima; nothing so faint is an atom."""
+
 # Nobody is surer than this.
 _SUREST = 1e-6
 
@@ -56,11 +60,27 @@ def places_per_A3(model: ImageModel) -> float:
     return math.sqrt(float(torch.linalg.det(seen * roughness / light))) / (2.0 * math.pi) ** 2
 
 
-def n_chance(significance: Array, *, n_places: float) -> Array:
+def n_chance(significance: Array | float, *, n_places: float) -> Array:
     """(n,) expected maxima of noise of at least so many standard deviations, in so many places."""
-    t = np.maximum(significance, _FAINTEST)
+    t = np.maximum(significance, FAINTEST)
     expected: Array = n_places * (t**2 - 1.0) * np.exp(-0.5 * t**2)
     return expected
+
+
+def fit_elements_beside_chance(
+    brightness: Array, deviation: Array, numbers: Array
+) -> tuple[Mixture, float, float]:
+    """Return what elements look like among (n,) spots, and how many of these are atoms and how many chance.
+
+    Spots too faint to be an atom, beside the noise or beside the others, do not count.
+    """
+    t = brightness / deviation
+    bright = (t > FAINTEST) & may_be_atoms(brightness, numbers)
+    # Per log brightness.
+    log_chance = _log_chance(t[bright]) + np.log(t[bright])
+    elements = fit_atoms(brightness[bright], numbers, log_chance=log_chance)
+    n_bright, share = float(bright.sum()), float(elements.shares.sum())
+    return elements, share * n_bright, (1.0 - share) * n_bright
 
 
 def is_likely_atom(
@@ -69,7 +89,7 @@ def is_likely_atom(
     *,
     elements: Mixture,
     n_atoms: float,
-    n_places: float,
+    n_false: float,
     lost: float = 0.0,
 ) -> Array:
     """(n,) bool: whether spots are atoms more likely than not.
@@ -82,16 +102,16 @@ def is_likely_atom(
         Log brightness of atoms.
     n_atoms
         How many atoms are expected.
-    n_places
-        In how many places they were looked for; see `places_per_A3`.
+    n_false
+        How many spots of chance are expected that are bright enough to count: see `n_chance` where all places
+        were looked at, `fit_elements_beside_chance` where someone has chosen before.
     lost
         Up to this part of an atom's light may be missing from its spot.
     """
     t = brightness / deviation
-    counted = np.maximum(t, _FAINTEST)
-    chance = np.log(n_places * (counted**3 - 3.0 * counted) / deviation) - 0.5 * counted**2
+    chance = math.log(n_false) + _log_chance(np.maximum(t, FAINTEST)) - np.log(deviation)
     atoms = math.log(n_atoms) + _log_density(brightness, deviation, elements, lost=lost)
-    likely: Array = (t > _FAINTEST) & (atoms > chance)
+    likely: Array = (t > FAINTEST) & (atoms > chance)
     return likely
 
 
@@ -107,6 +127,13 @@ def stays_atom(brightness: Array, deviation: Array, *, elements: Mixture, chance
     odds = np.log(sure / (1.0 - sure)) + _log_density(brightness, deviation, elements) - nothing
     stays: Array = odds > 0.0
     return stays
+
+
+def _log_chance(t: Array) -> Array:
+    """(n,) log of the density of t of maxima of noise, among those above the faintest that counts."""
+    faintest = math.log(FAINTEST**2 - 1.0) - 0.5 * FAINTEST**2
+    density: Array = np.log(t**3 - 3.0 * t) - 0.5 * t**2 - faintest
+    return density
 
 
 def _log_density(brightness: Array, deviation: Array, elements: Mixture, *, lost: float = 0.0) -> Array:
