@@ -92,7 +92,8 @@ def refine_trace(
        `mirror_focus`).
     3. Atoms that the images do not support leave, atoms that the residual calls for join, and everything is
        fitted again; at most three rounds. Where a network has said how likely each is an atom (`chance`), the
-       images are asked about that place alone; else about all places where chance could have put a spot.
+       images are asked about that place alone; else how many are chance is fitted to all of them. Who joins
+       has been searched for in all places.
     4. The last fit, and elements from the brightness.
 
     Before 1, 2 and 4 the part of the signal that the model leaves unexplained is measured and enters the
