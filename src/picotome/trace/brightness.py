@@ -83,8 +83,7 @@ def darkest_atom(brightness: Array, numbers: Array, *, nothing_below: float = 0.
     """
     log_z = np.log(numbers)
     x = np.log(brightness)
-    expected = math.log(expected_lightest(brightness, numbers))
-    lowest = expected + math.log(_FALSE_LOWEST)
+    lowest = math.log(faintest_atom(brightness, numbers))
     faint = np.append(x, math.log(nothing_below)) if nothing_below > 0 else x
     x = x[x > lowest]
     mixture = _fit(x, log_z, n_false=1)
@@ -115,12 +114,6 @@ def fit_atoms(brightness: Array, numbers: Array, *, log_chance: Array) -> Mixtur
     return Mixture(found.means[1:], found.spreads[1:], found.shares[1:])
 
 
-def may_be_atoms(brightness: Array, numbers: Array) -> Array:
-    """(n,) bool: at least a quarter as bright as the lightest element is expected to be."""
-    bright: Array = brightness > _FALSE_LOWEST * expected_lightest(brightness, numbers)
-    return bright
-
-
 def _into_gap(cut: float, ordered: Array, lowest: float) -> float:
     """Move a cut (log brightness) into the widest clear gap below it whose upper edge is an atom's."""
     edges = ordered[: np.searchsorted(ordered, cut) + 1]
@@ -141,6 +134,11 @@ def typical(brightness: Array) -> float:
 def expected_lightest(brightness: Array, numbers: Array) -> float:
     """Brightness expected of the lightest element, if a typical atom is of the heaviest."""
     return typical(brightness) * math.pow(numbers[0] / numbers[-1], _POWER)
+
+
+def faintest_atom(brightness: Array, numbers: Array) -> float:
+    """Brightness of what may still be an atom: a quarter of what is expected of the lightest element."""
+    return _FALSE_LOWEST * expected_lightest(brightness, numbers)
 
 
 def members(x: Array, mixture: Mixture, *, log_first: Array | None = None) -> tuple[Array, Array]:

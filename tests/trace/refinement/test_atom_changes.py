@@ -223,14 +223,15 @@ def test_refined_atoms_stand_the_next_judgement(make_ball, make_model, make_fram
     tilt_deg = np.linspace(-65.0, 65.0, 15)
     n_once = n_twice = 0
     for seed in range(3):
+        specimen = make_ball(60, numbers=(28, 78), seed=seed)
         series = make_series(
-            make_model(make_ball(60, numbers=(28, 78), seed=seed), tilt_deg),
+            make_model(specimen, tilt_deg),
             tilt_deg,
             make_frame((48, 48)),
             dose_e_per_A2=250.0,
             seed=seed,
         )
-        trace = make_trace(make_ball(60, numbers=(28, 78), seed=seed), error_A=0.1, seed=seed)
+        trace = make_trace(specimen, error_A=0.1, seed=seed)
         once = refine(trace, series, ["Ni", "Pt"], RefinementConfig(geometry=()))
         twice = refine(once.trace, series, ["Ni", "Pt"], RefinementConfig(geometry=()))
         n_once, n_twice = n_once + len(once.trace.positions_A), n_twice + len(twice.trace.positions_A)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from picotome.trace.brightness import Mixture, fit_atoms, may_be_atoms
+from picotome.trace.brightness import Mixture, faintest_atom, fit_atoms
 from picotome.trace.refinement.model import ImageModel
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def fit_elements_beside_chance(
     Spots too faint to be an atom, beside the noise or beside the others, do not count.
     """
     t = brightness / deviation
-    bright = (t > FAINTEST) & may_be_atoms(brightness, numbers)
+    bright = (t > FAINTEST) & (brightness > faintest_atom(brightness, numbers))
     # Per log brightness.
     log_chance = _log_chance(t[bright]) + np.log(t[bright])
     elements = fit_atoms(brightness[bright], numbers, log_chance=log_chance)
@@ -131,8 +131,7 @@ def stays_atom(brightness: Array, deviation: Array, *, elements: Mixture, chance
 
 def _log_chance(t: Array) -> Array:
     """(n,) log of the density of t of maxima of noise, among those above the faintest that counts."""
-    faintest = math.log(FAINTEST**2 - 1.0) - 0.5 * FAINTEST**2
-    density: Array = np.log(t**3 - 3.0 * t) - 0.5 * t**2 - faintest
+    density: Array = np.log(t**3 - 3.0 * t) - 0.5 * t**2 - np.log(n_chance(FAINTEST, n_places=1.0))
     return density
 
 
