@@ -149,7 +149,7 @@ class TrainingConfig(Section):
     peak_weight: float = Field(
         0.0,
         ge=0,
-        description="extra weight of atoms, true or drawn, in the squared error: as if all were the brightest",
+        description="extra weight of atoms, true or drawn, in the squared error: as if all were as bright",
     )
 
 

@@ -50,8 +50,8 @@ _MOST_SKIPPED = 0.5
 # Voxels on either side of an atom's centre that its peak is seen in: two are 1.8 sigma of the usual peak.
 _REACH_VOXELS = 2
 _EDGE = slice(_REACH_VOXELS, -_REACH_VOXELS)
-# Of the brightest atom: what is fainter is no atom (O beside Ba has four times as much); of the faintest: what
-# is fainter is haze.
+# What is fainter than this part of the brightest atom is no atom (O beside Ba has four times as much); than
+# this part of the faintest, haze.
 _NO_ATOM, _HAZE = 0.01, 0.1
 
 
@@ -232,9 +232,9 @@ def peak_weighted_error(repaired: Tensor, ideal: Tensor, *, peak_weight: float) 
     weigh 1 + w / v², those in the vacuum 1.
 
     An atom that is drawn where none is counts as much as one that is missed: v is that of the ideal volume or
-    of the repaired one, whichever is larger. A place that is drawn fainter than the faintest atom of the ideal
-    weighs as one of those does, so that the best that a network can do is to draw, where it is not sure, the
-    chance of such an atom times its brightness.
+    of the repaired one, whichever is larger. A place that is drawn fainter than the faintest atom of the
+    ideal weighs as one of those does, so that the best that a network can do is to draw, where it is not
+    sure, the chance of such an atom times its brightness.
 
     Shapes: (batch, 1, nx, ny, nz) both; each volume of a batch has its own brightest and faintest atom.
     """
