@@ -192,7 +192,7 @@ def _training(card: ModelCard, recipe: Recipe) -> str:
     if knobs.peak_weight:
         loss += (
             f", voxels at atoms, true ones and drawn ones, weighted 1 + {knobs.peak_weight:g} / v² times for "
-            "a brightness v beside the brightest atom, so that a picometre costs much the same at every element"
+            "a brightness v beside the brightest atom: a picometre costs much the same at every element"
         )
     start = f"Started from the weights of the recipe `{card.start}`. " if card.start else ""
     course = card.note or (
