@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 
 from picotome import __version__
 from picotome.configs.schema import Recipe
@@ -34,6 +33,7 @@ from picotome.train.checkpoint import (
 )
 from picotome.train.feeding import Feed, StoredFeed, Waiting
 from picotome.train.launch import launch
+from picotome.train.loss import peak_weighted_error
 from picotome.train.online.feed import OnlineFeed
 from picotome.train.online.honoured import refuse_offline_recipe
 from picotome.train.patches import PatchDataset
@@ -47,12 +47,6 @@ HISTORY_NAME = "history.json"
 _WARMUP_FRACTION = 0.1
 _GRADIENT_NORM = 1.0
 _MOST_SKIPPED = 0.5
-# Voxels on either side of an atom's centre that its peak is seen in: two are 1.8 sigma of the usual peak.
-_REACH_VOXELS = 2
-_EDGE = slice(_REACH_VOXELS, -_REACH_VOXELS)
-# What is fainter than this part of the brightest atom is no atom (O beside Ba has four times as much); than
-# this part of the faintest, haze.
-_NO_ATOM, _HAZE = 0.01, 0.1
 
 
 @dataclass(frozen=True)
@@ -222,48 +216,6 @@ def _feed(recipe: Recipe, train_files: list[Path], fabric: Fabric) -> Feed:
         seed=recipe.seed,
     )
     return StoredFeed(patches, fabric=fabric, knobs=knobs, seed=recipe.seed)
-
-
-def peak_weighted_error(repaired: Tensor, ideal: Tensor, *, peak_weight: float) -> Tensor:
-    """Mean squared error in which a picometre counts the same at every atom, however faint it is.
-
-    The squared error of a displaced or missing peak goes with the square of its brightness: one of Ni beside
-    Pt is a thirtieth of one of Pt. So voxels that an atom of brightness v reaches, relative to the brightest,
-    weigh 1 + w / v², those in the vacuum 1.
-
-    An atom that is drawn where none is counts as much as one that is missed: v is that of the ideal volume or
-    of the repaired one, whichever is larger. A place that is drawn fainter than the faintest atom of the
-    ideal weighs as one of those does, so that the best that a network can do is to draw, where it is not
-    sure, the chance of such an atom times its brightness.
-
-    Shapes: (batch, 1, nx, ny, nz) both; each volume of a batch has its own brightest and faintest atom.
-    """
-    squared = (repaired.float() - ideal) ** 2
-    if peak_weight == 0:
-        plain: Tensor = squared.mean()
-        return plain
-    peaks = _largest_near(ideal)
-    each = (-1, *(1,) * (ideal.ndim - 1))
-    brightest = ideal.flatten(1).amax(dim=1).clamp_min(1e-12).reshape(each)
-    # Tails of atoms beyond the border have their largest value at the border.
-    inner = torch.nn.functional.pad(torch.ones_like(ideal[..., _EDGE, _EDGE, _EDGE]), (_REACH_VOXELS,) * 6)
-    is_peak = (ideal == peaks) & (ideal > _NO_ATOM * brightest) & (inner > 0)
-    faintest = torch.where(is_peak, ideal, brightest).flatten(1).amin(dim=1).reshape(each)
-    nearest = torch.maximum(peaks, _largest_near(repaired.detach().float()))
-    drawn = nearest**2 / (nearest**2 + (_HAZE * faintest) ** 2)
-    weight = 1.0 + peak_weight * drawn * (brightest / torch.maximum(nearest, faintest)) ** 2
-    weighted: Tensor = (weight * squared).mean()
-    return weighted
-
-
-def _largest_near(volumes: Tensor) -> Tensor:
-    """Largest value within the reach of an atom, (batch, 1, nx, ny, nz); one axis after the other."""
-    edge = 2 * _REACH_VOXELS + 1
-    for kernel in ((edge, 1, 1), (1, edge, 1), (1, 1, edge)):
-        volumes = torch.nn.functional.max_pool3d(
-            volumes, kernel, stride=1, padding=tuple(k // 2 for k in kernel)
-        )
-    return volumes
 
 
 def best_epoch(history: list[dict[str, float]]) -> int:
