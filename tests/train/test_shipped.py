@@ -5,9 +5,10 @@ import pytest
 from typer.testing import CliRunner
 
 from picotome.cli import app
-from picotome.configs import load_recipe
+from picotome.configs import load_recipe, preset_names
 from picotome.configs.imaging import SimulationConfig
 from picotome.configs.schema import NetworkConfig, RefinedConfig
+from picotome.configs.specimens import AlloySpecimen, WulffSpecimen
 from picotome.datasets.pairs import elements_of, make_pair
 from picotome.datasets.store import read_records, write_records
 from picotome.records import Tomogram
@@ -115,6 +116,35 @@ def test_the_card_says_which_tomograms_are_of_a_refined_geometry(general):
         text = model_card_text(card_of(recipe), recipe, n_parameters=1)
         assert ("25% of the tomograms" in text) == said
         assert ("0.1 to 0.5° about three axes" in text and "0.03 of gain" in text) == said
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_a_card_can_be_written_of_every_preset(preset):
+    recipe = load_recipe(preset)
+    text = model_card_text(card_of(recipe), recipe, n_parameters=1)
+    for specimen in recipe.training_set.specimens:
+        for modifier in specimen.modifiers:
+            assert modifier.kind in text
+
+
+def test_the_card_states_shares_of_kinds_and_what_was_done_to_them(general):
+    learned = [
+        WulffSpecimen(kind="wulff", element="Pt", weight=3.0),
+        AlloySpecimen(
+            kind="alloy", modifiers=[{"kind": "stacking_fault"}, {"kind": "vacancies", "fraction": 0.1}]
+        ),
+    ]
+
+    def card_with(specimens):
+        chosen = general.training_set.model_copy(update={"specimens": tuple(specimens)})
+        recipe = general.model_copy(update={"training_set": chosen})
+        return model_card_text(card_of(recipe), recipe, n_parameters=1)
+
+    text = card_with(learned)
+    assert "- 75%: wulff: element Pt\n" in text
+    assert "- 25%: alloy: modifiers stacking_fault, vacancies (fraction 0.1)\n" in text
+    alike = card_with([specimen.model_copy(update={"weight": 1.0}) for specimen in learned])
+    assert "Kinds, in turn" in alike and "%: " not in alike
 
 
 def test_the_card_of_another_recipe_is_refused(general):

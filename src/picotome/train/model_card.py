@@ -108,8 +108,7 @@ def _data(recipe: Recipe) -> str:
         f"Microscope: {optics.beam_energy_eV / 1e3:g} kV, "
         f"{optics.convergence_mrad:g} mrad, detector {optics.detector_inner_mrad:g} to "
         f"{optics.detector_outer_mrad:g} mrad, source size {optics.source_size_A:g} Å.\n",
-        "Kinds, in turn:\n",
-        *(f"- {_kind(specimen)}" for specimen in chosen.specimens),
+        *_kinds(chosen.specimens),
         "\nDrawn for each particle:\n",
         "| what | range |\n|---|---|",
         *(f"| {what} | {value} |" for what, value in _ranges(recipe, acquisition)),
@@ -145,19 +144,39 @@ def _refined(recipe: Recipe) -> str:
     )
 
 
+def _kinds(specimens: Sequence[SpecimenConfig]) -> list[str]:
+    """List the kinds, with their shares where these are not all alike."""
+    weights = [specimen.weight for specimen in specimens]
+    if min(weights) == max(weights):
+        return ["Kinds, in turn:\n", *(f"- {_kind(specimen)}" for specimen in specimens)]
+    total = sum(weights)
+    named = (f"- {specimen.weight / total:.0%}: {_kind(specimen)}" for specimen in specimens)
+    return ["Kinds, with their share of the particles:\n", *named]
+
+
 def _kind(specimen: SpecimenConfig) -> str:
     """Name a kind by what is set for it."""
-    settings = specimen.model_dump(mode="json", exclude_unset=True, exclude={"kind", "disorder"})
+    settings = specimen.model_dump(mode="json", exclude_unset=True, exclude={"kind", "weight", "disorder"})
     named = ", ".join(f"{key} {_plain(value)}" for key, value in settings.items())
-    return f"{specimen.kind}: {named}"
+    return f"{specimen.kind}: {named}" if named else specimen.kind
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return " ".join(f"{key} {share:g}" for key, share in value.items())
-    if isinstance(value, list | tuple):
-        low, high = value
-        return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    """Write a number, a range (two numbers), what is set by name, or a list of these."""
+    match value:
+        case {"kind": kind, **settings}:
+            named = ", ".join(f"{key} {_plain(setting)}" for key, setting in settings.items())
+            return f"{kind} ({named})" if named else str(kind)
+        case Mapping():
+            return " ".join(f"{key} {_plain(setting)}" for key, setting in value.items())
+        case [int() | float() as low, int() | float() as high]:
+            return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+        case [*parts]:
+            return ", ".join(map(_plain, parts))
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:g}"
     return str(value)
 
 
