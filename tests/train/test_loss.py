@@ -61,7 +61,8 @@ def test_the_tail_of_an_atom_beyond_the_border_is_no_faint_atom():
 
 @pytest.mark.parametrize("chance", [0.25, 0.5, 0.75])
 @pytest.mark.parametrize("brightness", [(1.0, 0.17), (1.0, 1.0)])
-def test_a_network_that_is_unsure_draws_the_chance_of_an_atom(chance, brightness):
+@pytest.mark.parametrize("peak_weight", [2.0, 25.0])
+def test_a_network_that_is_unsure_draws_the_chance_of_an_atom(chance, brightness, peak_weight):
     with_atom, without = atoms_of(*brightness, brightness[1]), atoms_of(*brightness, 0.0)
     atom = with_atom - without
     drawn = torch.tensor(0.0, requires_grad=True)
@@ -69,7 +70,7 @@ def test_a_network_that_is_unsure_draws_the_chance_of_an_atom(chance, brightness
     for _ in range(300):
         optimizer.zero_grad()
         for truth, odds in ((with_atom, chance), (without, 1 - chance)):
-            (odds * peak_weighted_error(without + drawn * atom, truth, peak_weight=2.0)).backward()
+            (odds * peak_weighted_error(without + drawn * atom, truth, peak_weight=peak_weight)).backward()
         optimizer.step()
     assert float(drawn.detach()) == pytest.approx(chance, abs=0.04)
 
