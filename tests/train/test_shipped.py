@@ -118,6 +118,13 @@ def test_the_card_says_which_tomograms_are_of_a_refined_geometry(general):
         assert ("0.1 to 0.5° about three axes" in text and "0.03 of gain" in text) == said
 
 
+def test_the_card_says_how_it_was_trained_whatever_the_recipe_says_now(general):
+    trained = general.training.model_copy(update={"peak_weight": 7.0, "n_epochs": 3})
+    stored = replace(card_of(general), training=trained.model_dump(mode="json"))
+    assert "weighted 1 + 7 / v²" in model_card_text(stored, general, n_parameters=1)
+    assert "weighted 1 + 7 / v²" not in model_card_text(card_of(general), general, n_parameters=1)
+
+
 @pytest.mark.parametrize("preset", preset_names())
 def test_a_card_can_be_written_of_every_preset(preset):
     recipe = load_recipe(preset)

@@ -53,6 +53,8 @@ class ModelCard:
         Recipe of the weights that the training started from; None: it started untrained.
     note
         How the training differed from what its recipe says, where it did.
+    training
+        The training's section of the recipe as it was trained with; None: not stored.
     """
 
     voxel_size_A: float
@@ -68,6 +70,7 @@ class ModelCard:
     narrowest_tilt_max_deg: float | None = None
     start: str | None = None
     note: str = ""
+    training: dict[str, Any] | None = None
 
 
 def save_weights(path: Path, network: RepairNet, card: ModelCard) -> None:

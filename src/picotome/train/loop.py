@@ -296,6 +296,7 @@ def _card(
     drawn = recipe.training_set.tilt_max_deg
     centred = recipe.learned_acquisition.tilt_offset_deg == (0.0, 0.0)
     network: dict[str, Any] = recipe.network.model_dump(mode="json")
+    training: dict[str, Any] = recipe.training.model_dump(mode="json")
     return ModelCard(
         voxel_size_A=recipe.volume.voxel_size_A,
         peak_sigma_A=recipe.ideal.peak_sigma_A,
@@ -309,4 +310,5 @@ def _card(
         picotome=__version__,
         narrowest_tilt_max_deg=drawn[0] if drawn is not None and centred else None,
         start=start,
+        training=training,
     )

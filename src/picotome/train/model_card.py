@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from picotome.configs.imaging import AcquisitionConfig
-from picotome.configs.schema import Recipe
+from picotome.configs.schema import Recipe, TrainingConfig
 from picotome.configs.specimens import SpecimenConfig
 from picotome.train.checkpoint import ModelCard
 
@@ -204,7 +204,7 @@ def _ranges(recipe: Recipe, acquisition: AcquisitionConfig) -> list[tuple[str, s
 
 
 def _training(card: ModelCard, recipe: Recipe) -> str:
-    knobs = recipe.training
+    knobs = TrainingConfig.model_validate(card.training) if card.training else recipe.training
     n_patches = recipe.training_set.n_train * knobs.patches_per_particle
     n_steps = math.ceil(n_patches / knobs.batch_size) * knobs.n_epochs
     loss = "mean squared error of normalised volumes"
