@@ -191,6 +191,7 @@ def test_the_shipped_weights_are_small_and_of_the_shipped_recipe(shipped_recipe)
     volume, ideal = shipped_recipe.volume, shipped_recipe.ideal
     assert card.recipe == shipped_recipe.name
     assert card.network == shipped_recipe.network.model_dump(mode="json")
+    assert card.training == shipped_recipe.training.model_dump(mode="json")
     assert (card.voxel_size_A, card.peak_sigma_A) == (volume.voxel_size_A, ideal.peak_sigma_A)
 
 

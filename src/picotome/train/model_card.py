@@ -21,7 +21,8 @@ _COLUMNS = ("recall", "precision", "rmsd_pm", "surface_rmsd_pm", "core_rmsd_pm")
 
 _LIMITS = """\
 - It learned compact f.c.c. particles in vacuum. Supports, amorphous specimens and other lattices are outside
-  of what it has seen; so are particles much larger than the box that it learned from, though tiles take them.
+  of what it has seen. Particles larger than those that it learned from are repaired in tiles, but not as well
+  (docs/refinement.md).
 - It repairs tomograms of `picotome reconstruct` with the recipe's solver and number of iterations. Another
   reconstruction has another noise and another wedge. Where images may be wrong it does best on the tomogram
   of a refined geometry (`picotome reconstruct --refined`).
