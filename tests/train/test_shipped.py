@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from picotome.cli import app
 from picotome.configs import load_recipe, preset_names
 from picotome.configs.imaging import SimulationConfig
-from picotome.configs.schema import NetworkConfig, RefinedConfig
+from picotome.configs.schema import NetworkConfig, RefinedConfig, TrainingConfig
 from picotome.configs.specimens import AlloySpecimen, WulffSpecimen
 from picotome.datasets.pairs import elements_of, make_pair
 from picotome.datasets.store import read_records, write_records
@@ -191,7 +191,7 @@ def test_the_shipped_weights_are_small_and_of_the_shipped_recipe(shipped_recipe)
     volume, ideal = shipped_recipe.volume, shipped_recipe.ideal
     assert card.recipe == shipped_recipe.name
     assert card.network == shipped_recipe.network.model_dump(mode="json")
-    assert card.training == shipped_recipe.training.model_dump(mode="json")
+    assert TrainingConfig.model_validate(card.training) == shipped_recipe.training
     assert (card.voxel_size_A, card.peak_sigma_A) == (volume.voxel_size_A, ideal.peak_sigma_A)
 
 

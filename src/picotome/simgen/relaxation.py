@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 EMT_ELEMENTS = ("Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt")
 
 _LARGEST_FORCE_EV_PER_A = 0.05
-_MAX_STEPS = 300
+# Ni with a shell of Pt takes 200 to 400 steps at 3 nm, of which some pass over a barrier.
+_MAX_STEPS = 2000
 
 
 def check_emt_elements(**elements: str) -> None:
@@ -60,7 +61,7 @@ def relax_with_emt(
     Raises
     ------
     ValueError
-        The forces do not fall in 300 steps.
+        The forces do not fall in 2,000 steps.
     """
     from ase import Atoms
     from ase.calculators.emt import EMT

@@ -44,6 +44,8 @@ from picotome.train.weights import BEST_NAME
 
 STATE_NAME = "last.pt"
 HISTORY_NAME = "history.json"
+# Who reads the patches changes none of them.
+_NO_MATTER = {"n_loader_workers"}
 _WARMUP_FRACTION = 0.1
 _GRADIENT_NORM = 1.0
 _MOST_SKIPPED = 0.5
@@ -258,11 +260,7 @@ def _sections(recipe: Recipe) -> str:
     if recipe.training_set.online:
         # What makes the pairs stands for them.
         sections |= {"training_set", "volume", "optics", "acquisition", "reconstruction", "ideal"}
-    return recipe.model_dump_json(
-        include=sections,
-        # Who reads the patches changes none of them.
-        exclude={"training": {"n_loader_workers"}},
-    )
+    return recipe.model_dump_json(include=sections, exclude={"training": _NO_MATTER})
 
 
 def _data(dataset: Path) -> str:
@@ -296,7 +294,7 @@ def _card(
     drawn = recipe.training_set.tilt_max_deg
     centred = recipe.learned_acquisition.tilt_offset_deg == (0.0, 0.0)
     network: dict[str, Any] = recipe.network.model_dump(mode="json")
-    training: dict[str, Any] = recipe.training.model_dump(mode="json")
+    training: dict[str, Any] = recipe.training.model_dump(mode="json", exclude=_NO_MATTER)
     return ModelCard(
         voxel_size_A=recipe.volume.voxel_size_A,
         peak_sigma_A=recipe.ideal.peak_sigma_A,
