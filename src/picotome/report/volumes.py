@@ -67,6 +67,10 @@ def _draw_columns(path: Path, columns: dict[str, Tomogram], title: str) -> None:
     planes = _dense_planes(ideal.volume, box)
     voxel_A = ideal.voxel_size_A
     heights = [_height(box, axis) for _, axis in _PLANES]
+    # One length of the scale bars, though the planes differ a little in width.
+    narrowest_A = voxel_A * min(
+        box[_horizontal(axis)].stop - box[_horizontal(axis)].start for _, axis in _PLANES
+    )
     n_columns = len(columns)
     with png(path, width_in=0.4 + 2.4 * n_columns, height_in=0.9 + 2.4 * sum(heights)) as figure:
         grid = figure.subplots(3, n_columns, gridspec_kw={"height_ratios": heights})
@@ -81,7 +85,7 @@ def _draw_columns(path: Path, columns: dict[str, Tomogram], title: str) -> None:
                 if column == 0:
                     axes.set_ylabel(f"{plane} plane\n{_AXES[_vertical(axis)]} →")
                     axes.set_xlabel(f"{_AXES[_horizontal(axis)]} →")
-                    add_scale_bar(axes, extent_A=abs(np.diff(axes.get_xlim())[0]))
+                    add_scale_bar(axes, extent_A=narrowest_A)
                 if axis == 1 and column == 0:
                     _mark_beam(axes)
         figure.supxlabel(
