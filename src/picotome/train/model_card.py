@@ -20,9 +20,9 @@ _STAGES = ("raw", "unet")
 _COLUMNS = ("recall", "precision", "rmsd_pm", "surface_rmsd_pm", "core_rmsd_pm")
 
 _LIMITS = """\
-- It learned compact f.c.c. particles in vacuum. Supports, amorphous specimens and other lattices are outside
-  of what it has seen. Particles larger than those that it learned from are repaired in tiles, but not as well
-  (docs/refinement.md).
+- It learned compact f.c.c. particles in vacuum, most of them regular. Supports, amorphous specimens and other
+  lattices are outside of what it has seen. Larger particles are repaired in tiles, but not as well, nor are
+  disordered ones (docs/refinement.md).
 - It repairs tomograms of `picotome reconstruct` with the recipe's solver and number of iterations. Another
   reconstruction has another noise and another wedge. Where images may be wrong it does best on the tomogram
   of a refined geometry (`picotome reconstruct --refined`).
