@@ -21,8 +21,8 @@ _COLUMNS = ("recall", "precision", "rmsd_pm", "surface_rmsd_pm", "core_rmsd_pm")
 
 _LIMITS = """\
 - It learned compact f.c.c. particles in vacuum, most of them regular. Supports, amorphous specimens and other
-  lattices are outside of what it has seen. Larger particles are repaired in tiles, but not as well, nor are
-  disordered ones (docs/refinement.md).
+  lattices are outside of what it has seen, and disordered particles are repaired less well. Larger ones want
+  more tilts, as many for their diameter (docs/refinement.md).
 - It repairs tomograms of `picotome reconstruct` with the recipe's solver and number of iterations. Another
   reconstruction has another noise and another wedge. Where images may be wrong it does best on the tomogram
   of a refined geometry (`picotome reconstruct --refined`).
