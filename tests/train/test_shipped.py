@@ -118,6 +118,23 @@ def test_the_card_says_which_tomograms_are_of_a_refined_geometry(general):
         assert ("0.1 to 0.5° about three axes" in text and "0.03 of gain" in text) == said
 
 
+def test_the_card_says_how_densely_the_specimens_were_tilted(general):
+    def told(**changes):
+        chosen = general.training_set
+        acquisition = chosen.acquisition.model_copy(update=changes)
+        recipe = general.model_copy(
+            update={"training_set": chosen.model_copy(update={"acquisition": acquisition})}
+        )
+        return model_card_text(card_of(recipe), recipe, n_parameters=1)
+
+    assert "One image for every 6.5° of tilt about one axis." in told()
+    twice = told(n_tilts=41, scheme="dual_axis", missing_fraction=(0.0, 0.5))
+    assert (
+        "One image for every 3.25° of tilt about each of two axes, of which a part of 0 to 0.5 is lost."
+        in twice
+    )
+
+
 def test_the_card_says_how_it_was_trained_whatever_the_recipe_says_now(general):
     trained = general.training.model_copy(update={"peak_weight": 7.0, "n_epochs": 3})
     stored = replace(card_of(general), training=trained.model_dump(mode="json"))
