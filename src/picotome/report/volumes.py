@@ -67,10 +67,7 @@ def _draw_columns(path: Path, columns: dict[str, Tomogram], title: str) -> None:
     planes = _dense_planes(ideal.volume, box)
     voxel_A = ideal.voxel_size_A
     heights = [_height(box, axis) for _, axis in _PLANES]
-    # One length of the scale bars, though the planes differ a little in width.
-    narrowest_A = voxel_A * min(
-        box[_horizontal(axis)].stop - box[_horizontal(axis)].start for _, axis in _PLANES
-    )
+    narrowest_A = _narrowest_A(box, voxel_A)
     n_columns = len(columns)
     with png(path, width_in=0.4 + 2.4 * n_columns, height_in=0.9 + 2.4 * sum(heights)) as figure:
         grid = figure.subplots(3, n_columns, gridspec_kw={"height_ratios": heights})
@@ -111,7 +108,7 @@ def draw_tomogram(path: Path, *, tomogram: Tomogram) -> None:
             axes.set_title(f"{plane} at {_AXES[axis]} = {at_A:.1f} Å".replace("-", "−"))
             axes.set_xlabel(f"{_AXES[_horizontal(axis)]} →")
             axes.set_ylabel(f"{_AXES[_vertical(axis)]} →")
-            add_scale_bar(axes, extent_A=abs(np.diff(axes.get_xlim())[0]))
+            add_scale_bar(axes, extent_A=_narrowest_A(everything, tomogram.voxel_size_A))
         shape = " × ".join(str(n) for n in tomogram.volume.shape)
         figure.suptitle(
             f"{tomogram.kind} tomogram, {shape} voxels of {tomogram.voxel_size_A:g} Å", fontsize=11
@@ -195,6 +192,12 @@ def _horizontal(axis: int) -> int:
 
 def _vertical(axis: int) -> int:
     return 1 if axis == 2 else 2
+
+
+def _narrowest_A(box: tuple[slice, ...], voxel_A: float) -> float:
+    """Width of the narrowest plane, by which the scale bars of a figure are of one length."""
+    size = [part.stop - part.start for part in box]
+    return float(voxel_A * min(size[_horizontal(axis)] for _, axis in _PLANES))
 
 
 def _height(box: tuple[slice, ...], axis: int) -> float:
