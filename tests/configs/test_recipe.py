@@ -83,6 +83,12 @@ def test_set_changes_one_place_of_what_a_recipe_says_once():
         ("training_set.n_prism=161", ["training_set", "n_prism", "161", "160"]),
         ("training_set.tilt_max_deg=[66, 70]", ["acquisition.tilt_min_deg", "-65", "66", "tilt_max_deg"]),
         ("training_set.tilt_max_deg=[50, 64]", ["acquisition.tilt_min_deg", "-65", "64", "tilt_max_deg"]),
+        (
+            "training_set.tilt_step_deg=[7, 10]",
+            ["6.5°", "21 tilts from -65 to 65", "7 to 10°", "tilt_step_deg"],
+        ),
+        ("training_set.tilt_step_deg=[3, 6]", ["6.5°", "3 to 6°", "training_set.tilt_step_deg"]),
+        ("training_set.tilt_step_deg=0.1", ["training_set.tilt_step_deg", "0.1", "0.2 to 60"]),
         ("acquisition.tilt_offset_deg=[-30, 10]", ["tilt_offset_deg", "-95", "-90 to 90"]),
         (
             "acquisition.tilt_offset_deg=5",
@@ -140,6 +146,21 @@ def test_the_tilts_of_a_training_set_reach_as_far_as_its_wedges_turn():
     assert load_recipe("quickstart", [*turned, wedge]).learned_tilts_deg == (-80, 90)
     with pytest.raises(ValueError, match=r"tilt_max_deg and training_set.acquisition.tilt_offset_deg.* 91"):
         load_recipe("quickstart", [*turned, "training_set.tilt_max_deg=[58, 71]"])
+
+
+def test_a_network_that_learns_several_steps_may_be_used_on_any_of_them():
+    with pytest.raises(ValueError, match=r"training_set.acquisition.n_tilts is 21, acquisition.n_tilts 41"):
+        load_recipe("quickstart", ["acquisition.n_tilts=41"])
+    chosen = load_recipe("quickstart", ["acquisition.n_tilts=41", "training_set.tilt_step_deg=[2, 7]"])
+    assert chosen.learned_steps_deg == (2, 7)
+    assert load_recipe("quickstart").learned_steps_deg == (6.5, 6.5)
+
+
+def test_a_simulation_must_have_as_many_tilts_as_the_finest_step_asks_for():
+    shared = ["training_set.n_prism=10", "training_set.simulation={tilt_step_deg: 4}"]
+    load_recipe("quickstart", [*shared, "training_set.tilt_step_deg=[4, 7]"])
+    with pytest.raises(ValueError, match=r"has 39 tilts, fewer than the 44 images.*tilt_step_deg"):
+        load_recipe("quickstart", [*shared, "training_set.tilt_step_deg=[3, 7]"])
 
 
 def test_a_number_and_a_range_of_it_are_the_same():

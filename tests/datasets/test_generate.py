@@ -109,6 +109,24 @@ def test_each_particle_to_learn_from_draws_its_own_wedge(tiny_settings):
     assert len(make_pair(recipe, "train", 0).series.tilt_deg) == drawn[0].n_tilts
 
 
+@pytest.mark.parametrize("wedge", [[], ["training_set.tilt_max_deg=[45, 75]"]], ids=["one wedge", "wedges"])
+def test_each_particle_to_learn_from_draws_how_densely_it_is_tilted(tiny_settings, wedge):
+    """By any law, beside the same draw of the wedge; never the held-out ones."""
+    recipe = load_recipe("smoke", [*tiny_settings, *wedge, "training_set.tilt_step_deg={log: [4, 40]}"])
+    drawn = [particle_plan(recipe, "train", index)[2] for index in range(100)]
+    spans = [acquisition.tilt_max_deg - acquisition.tilt_min_deg for acquisition in drawn]
+    for acquisition, span in zip(drawn, spans, strict=True):
+        assert round(span / 40) + 1 <= acquisition.n_tilts <= round(span / 4) + 1
+    counted = sorted(acquisition.n_tilts for acquisition in drawn)
+    # The middle of a logarithmic range is 12.6°.
+    assert counted[5] <= 6 and counted[-5] >= 26 and 8 <= counted[50] <= 13
+    assert particle_plan(recipe, "held_out", 0)[2] == recipe.acquisition
+    plain = load_recipe("smoke", [*tiny_settings, *wedge])
+    undrawn = [particle_plan(plain, "train", index)[2] for index in range(100)]
+    assert spans == [acquisition.tilt_max_deg - acquisition.tilt_min_deg for acquisition in undrawn]
+    assert len(make_pair(recipe, "train", 0).series.tilt_deg) == drawn[0].n_tilts
+
+
 def test_a_failed_particle_is_listed_and_the_others_are_made(tiny_settings, tmp_path):
 
     atoms = tmp_path / "atoms.xyz"

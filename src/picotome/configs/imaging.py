@@ -169,6 +169,11 @@ class AcquisitionConfig(Section):
         """Smallest and largest tilt that any particle may be planned to have."""
         return self.tilt_min_deg + self.tilt_offset_deg[0], self.tilt_max_deg + self.tilt_offset_deg[1]
 
+    @property
+    def tilt_step_deg(self) -> float:
+        """Mean step between the planned tilts about one axis."""
+        return (self.tilt_max_deg - self.tilt_min_deg) / (self.n_tilts - 1)
+
     @model_validator(mode="before")
     @classmethod
     def _listed_tilts(cls, data: Any) -> Any:
@@ -206,6 +211,23 @@ class AcquisitionConfig(Section):
                 f"allowed is more than 0, or null (no noise)"
             )
         return self
+
+
+def plan_tilts(
+    acquisition: AcquisitionConfig, *, tilt_max_deg: float | None = None, tilt_step_deg: float | None = None
+) -> AcquisitionConfig:
+    """Tilt to ± another maximum, or in other equal steps, or both.
+
+    The number of images is the one whose step comes nearest to the wanted one; None keeps the acquisition's.
+    """
+    if tilt_max_deg is None and tilt_step_deg is None:
+        return acquisition
+    ends = {"tilt_min_deg": acquisition.tilt_min_deg, "tilt_max_deg": acquisition.tilt_max_deg}
+    if tilt_max_deg is not None:
+        ends = {"tilt_min_deg": -tilt_max_deg, "tilt_max_deg": tilt_max_deg}
+    span_deg = ends["tilt_max_deg"] - ends["tilt_min_deg"]
+    n_steps = round(span_deg / (tilt_step_deg or acquisition.tilt_step_deg))
+    return acquisition.model_copy(update={"tilts_deg": None, **ends, "n_tilts": max(n_steps, 1) + 1})
 
 
 class SimulationConfig(Section):

@@ -19,6 +19,7 @@ from picotome.configs.imaging import (
     OpticsConfig,
     SimulationConfig,
     VolumeConfig,
+    plan_tilts,
 )
 from picotome.configs.specimens import CoreShellSpecimen, SpecimenConfigs, WulffSpecimen
 from picotome.configs.substrate import STEEPEST_DEG, SubstrateConfig
@@ -102,6 +103,9 @@ class TrainingSetConfig(Section):
     acquisition: AcquisitionConfig | None = Field(None, description="default: as for the held-out specimens")
     tilt_max_deg: Annotated[Range, Within(10, 90)] | None = Field(
         None, description="tilts of ± this, drawn per particle, at the acquisition's step; null: as there, °"
+    )
+    tilt_step_deg: Annotated[Range, Within(0.2, 60)] | None = Field(
+        None, description="step between tilts, drawn per particle; null: as in the acquisition, °"
     )
     simulation: SimulationConfig | None = Field(
         None, description="many series from each particle that a wave engine images; null: one"
@@ -227,6 +231,12 @@ class Recipe(Section):
         return self.training_set.acquisition or self.acquisition
 
     @property
+    def learned_steps_deg(self) -> tuple[float, float]:
+        """Smallest and largest mean step between the tilts of any particle of the training set."""
+        step_deg = self.learned_acquisition.tilt_step_deg
+        return self.training_set.tilt_step_deg or (step_deg, step_deg)
+
+    @property
     def learned_tilts_deg(self) -> tuple[float, float]:
         """Smallest and largest tilt that any particle of the training set may be planned to have."""
         acquisition, drawn = self.learned_acquisition, self.training_set.tilt_max_deg
@@ -257,8 +267,17 @@ class Recipe(Section):
                     "it has not learned; widen the range"
                 )
         self._check_offset()
+        steps, step_deg = self.training_set.tilt_step_deg, self.acquisition.tilt_step_deg
+        if steps is not None and not steps[0] <= step_deg <= steps[1]:
+            raise ValueError(
+                f"acquisition has one image for every {step_deg:.3g}° ({self.acquisition.n_tilts} tilts from "
+                f"{self.acquisition.tilt_min_deg:g} to {self.acquisition.tilt_max_deg:g}°), outside the "
+                f"{steps[0]:g} to {steps[1]:g}° of training_set.tilt_step_deg: the network would be used on "
+                "tomograms of more or fewer images than it has learned; widen the range"
+            )
         learned = self.training_set.acquisition if drawn is None else None
-        for key in ("tilt_min_deg", "tilt_max_deg", "n_tilts", "scheme") if learned else ():
+        keys = ("tilt_min_deg", "tilt_max_deg", *(() if steps else ("n_tilts",)), "scheme")
+        for key in keys if learned else ():
             found, wanted = getattr(learned, key), getattr(self.acquisition, key)
             if found != wanted:
                 raise ValueError(
@@ -307,7 +326,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _simulation_covers_tilts(self) -> Recipe:
-        simulation, drawn = self.training_set.simulation, self.training_set.tilt_max_deg
+        chosen = self.training_set
+        simulation, drawn = chosen.simulation, chosen.tilt_max_deg
         if simulation is None:
             return self
         if self.substrate is not None:
@@ -321,10 +341,11 @@ class Recipe(Section):
                 f"training_set.simulation is set and the scheme is {acquisition.scheme}; allowed with it is "
                 "single_axis: leave training_set.simulation out"
             )
-        n_tilts = acquisition.n_tilts
-        if drawn is not None:
-            span_deg = acquisition.tilt_max_deg - acquisition.tilt_min_deg
-            n_tilts = round((n_tilts - 1) * 2.0 * drawn[1] / span_deg) + 1
+        planned = plan_tilts(
+            acquisition,
+            tilt_max_deg=None if drawn is None else drawn[1],
+            tilt_step_deg=self.learned_steps_deg[0],
+        )
         low, high = self.learned_tilts_deg
         if low < simulation.tilt_min_deg or high > simulation.tilt_max_deg:
             raise ValueError(
@@ -332,10 +353,10 @@ class Recipe(Section):
                 f"{simulation.tilt_max_deg:g}°, but series reach from {low:g} to {high:g}°: widen its "
                 "tilt_min_deg and tilt_max_deg"
             )
-        if n_tilts > simulation.n_tilts:
+        if planned.n_tilts > simulation.n_tilts:
             raise ValueError(
-                f"training_set.simulation has {simulation.n_tilts} tilts, fewer than the {n_tilts} images of "
-                "a series: lower training_set.simulation.tilt_step_deg"
+                f"training_set.simulation has {simulation.n_tilts} tilts, fewer than the {planned.n_tilts} "
+                "images of a series: lower training_set.simulation.tilt_step_deg"
             )
         return self
 

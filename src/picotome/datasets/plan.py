@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from picotome.configs.imaging import AcquisitionConfig, EngineName
+from picotome.configs.imaging import AcquisitionConfig, EngineName, plan_tilts
 from picotome.configs.schema import Recipe
 from picotome.configs.specimens import SpecimenConfig
 from picotome.datasets.series import SeriesRecipe
@@ -49,14 +49,20 @@ def particle_plan(
     chosen = recipe.training_set
     # The slow ones are the first, so that workers which take particles in turn do not end waiting for one.
     engine: EngineName = "prism" if split == "train" and index < chosen.n_prism else chosen.engine
-    acquisition = chosen.acquisition or recipe.acquisition
-    if chosen.tilt_max_deg is not None:
-        rng = stream(recipe.seed, stream_number(split, index), "wedge")
-        acquisition = _with_wedge(acquisition, tilt_max_deg=draw_from(chosen.tilt_max_deg, rng=rng))
+    number = stream_number(split, index)
+    acquisition = plan_tilts(
+        chosen.acquisition or recipe.acquisition,
+        tilt_max_deg=_drawn(chosen.tilt_max_deg, recipe.seed, number, "wedge"),
+        tilt_step_deg=_drawn(chosen.tilt_step_deg, recipe.seed, number, "tilt step"),
+    )
     n_series = n_series_of(recipe, split, engine)
     first = index - index % n_series
     config = _kind(recipe, chosen.specimens, split, first, turn=index // n_series)
     return config, engine, acquisition
+
+
+def _drawn(ends: tuple[float, float] | None, seed: int, number: int, purpose: str) -> float | None:
+    return None if ends is None else draw_from(ends, rng=stream(seed, number, purpose))
 
 
 def n_series_of(recipe: Recipe, split: Split, engine: EngineName) -> int:
@@ -108,16 +114,3 @@ def engines_of(recipe: Recipe, splits: Sequence[Split]) -> set[EngineName]:
         else:
             engines.add(chosen.engine)
     return engines
-
-
-def _with_wedge(acquisition: AcquisitionConfig, *, tilt_max_deg: float) -> AcquisitionConfig:
-    """Tilt to ± a maximum instead, with as many images as keep the step."""
-    span_deg = acquisition.tilt_max_deg - acquisition.tilt_min_deg
-    n_steps = round((acquisition.n_tilts - 1) * 2.0 * tilt_max_deg / span_deg)
-    update = {
-        "tilts_deg": None,
-        "tilt_min_deg": -tilt_max_deg,
-        "tilt_max_deg": tilt_max_deg,
-        "n_tilts": max(n_steps, 1) + 1,
-    }
-    return acquisition.model_copy(update=update)

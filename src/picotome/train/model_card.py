@@ -105,7 +105,7 @@ def _data(recipe: Recipe) -> str:
         f"{chosen.n_train} simulated particles to learn from, {engines}, and {chosen.n_validation} to choose "
         f"the epoch by, imaged by `{chosen.engine}`; no measured data. "
         f"Boxes of {recipe.volume.n_voxels}³ voxels, reconstructed by {_reconstruction(recipe)}."
-        f" {_step(acquisition)}{_refined(recipe)} "
+        f" {_step(recipe)}{_refined(recipe)} "
         f"Microscope: {optics.beam_energy_eV / 1e3:g} kV, "
         f"{optics.convergence_mrad:g} mrad, detector {optics.detector_inner_mrad:g} to "
         f"{optics.detector_outer_mrad:g} mrad, source size {optics.source_size_A:g} Å.\n",
@@ -118,16 +118,17 @@ def _data(recipe: Recipe) -> str:
     return "\n".join(lines)
 
 
-def _step(acquisition: AcquisitionConfig) -> str:
-    """Say how densely the specimen is tilted, which a drawn wedge keeps."""
-    step_deg = (acquisition.tilt_max_deg - acquisition.tilt_min_deg) / (acquisition.n_tilts - 1)
+def _step(recipe: Recipe) -> str:
+    """Say how densely the specimens are tilted, which a drawn wedge keeps."""
+    acquisition, (low, high) = recipe.learned_acquisition, recipe.learned_steps_deg
+    steps = f"{low:.3g}°" if low == high else f"{low:.3g} to {high:.3g}° (drawn for each particle)"
     axes = "about each of two axes" if acquisition.scheme == "dual_axis" else "about one axis"
     lost = (
         f", of which a part of {_plain(acquisition.missing_fraction)} is lost"
         if acquisition.missing_fraction[1]
         else ""
     )
-    return f"One image for every {step_deg:.3g}° of tilt {axes}{lost}."
+    return f"One image for every {steps} of tilt {axes}{lost}."
 
 
 def _reconstruction(recipe: Recipe) -> str:

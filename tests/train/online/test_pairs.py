@@ -55,8 +55,9 @@ def online(chosen, numbers):
         ],
         ["acquisition.missing_fraction=0.3", "acquisition.tilt_jitter_rms_deg=1"],
         ["training_set.tilt_max_deg=[50, 65]", "acquisition.tilt_offset_deg=[-20, 20]"],
+        ["training_set.tilt_step_deg=[10, 30]"],
     ],
-    ids=["plain", "errors", "optics", "linear", "background", "tilts", "wedge"],
+    ids=["plain", "errors", "optics", "linear", "background", "tilts", "wedge", "steps"],
 )
 def test_without_noise_a_pair_is_the_stored_one(settings):
     chosen = recipe(NO_NOISE, *settings)

@@ -78,7 +78,8 @@ def has_own_tilts(recipe: Recipe, task: Task) -> bool:
     offset = acquisition.tilt_offset_deg
     drawn = acquisition.tilt_jitter_rms_deg[1] > 0.0 or acquisition.missing_fraction[1] > 0.0
     wedge = offset[0] < offset[1]
-    wedge |= recipe.training_set.tilt_max_deg is not None and task[0] != "held_out"
+    chosen = recipe.training_set
+    wedge |= (chosen.tilt_max_deg, chosen.tilt_step_deg) != (None, None) and task[0] != "held_out"
     return drawn or wedge or particle_simulation(recipe, *task) is not None
 
 

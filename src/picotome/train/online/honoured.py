@@ -48,7 +48,17 @@ _ACQUISITION = frozenset(
     }
 )
 _TRAINING_SET = frozenset(
-    {"n_train", "n_validation", "engine", "online", "specimens", "tilt_max_deg", "acquisition", "n_prism"}
+    {
+        "n_train",
+        "n_validation",
+        "engine",
+        "online",
+        "specimens",
+        "tilt_max_deg",
+        "tilt_step_deg",
+        "acquisition",
+        "n_prism",
+    }
 )
 _RECONSTRUCTION = frozenset({"solver", "n_iterations"})
 
