@@ -69,9 +69,11 @@ def _default(info: FieldInfo) -> str:
 
 def _allowed(info: FieldInfo) -> str:
     words = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "multiple of"}
+    # Where a knob may be null, its limits are those of the other choice.
+    nullable = [item for part in get_args(info.annotation) for item in getattr(part, "__metadata__", ())]
     limits = [
         f"{sign} {getattr(item, name):g}"
-        for item in info.metadata
+        for item in [*info.metadata, *nullable]
         for name, sign in words.items()
         if hasattr(item, name)
     ]
