@@ -12,9 +12,11 @@ import pytest
 
 from picotome.configs.imaging import LinearConfig
 from picotome.configs.loading import load_recipe
+from picotome.configs.schema import ScoringConfig
 from picotome.datasets.store import read_records
 from picotome.simgen.brightness import cross_section_A2
 from picotome.simgen.calibration import with_linear
+from picotome.trace.scoring import score_trace
 
 COMMANDS = (
     "run",
@@ -26,6 +28,7 @@ COMMANDS = (
     "apply",
     "trace",
     "refine",
+    "locate",
     "score",
     "benchmark",
     "calibrate",
@@ -158,6 +161,36 @@ def test_each_stage_is_a_command(particle, tiny_dataset, tmp_path):
         assert ((chance > 0.5) & (chance <= 1.0)).all()
 
 
+def test_network_and_images_place_atoms_together(particle, tmp_path):
+    """From series to atoms in one command; the truth is only held against them."""
+    series, out = tmp_path / "series.h5", tmp_path / "atoms.h5"
+    noisy = ["--set", "volume.n_voxels=48", "--set", "acquisition.n_tilts=15"]
+    noisy += ["--set", "acquisition.dose_e_per_A2=1e3"]
+    picotome("simulate", particle, "--engine", "linear", "--recipe", "smoke", *noisy, "--out", series)
+    text = picotome("locate", series, "--elements", "Pt", "--out", out)
+    assert "network's weight" in text
+    found = read_records(out)
+    joint, images, network = (found[name] for name in ("trace", "trace_refined", "trace_unet"))
+    (weight,) = set(joint.network_weight[joint.network_weight > 0])
+    assert 0 < weight <= 1
+    assert f"{weight:.2f}" in text
+    assert len(joint.positions_A) == len(images.positions_A) and len(network.positions_A)
+    assert (joint.uncertainty_pm < images.uncertainty_pm).all()
+    scores = {}
+    for name, trace in (("images", images), ("joint", joint)):
+        scores[name] = score_trace(trace, found["specimen"], config=ScoringConfig())
+    assert scores["joint"].recall == scores["joint"].precision == 1
+    assert scores["joint"].rigid_rmsd_pm < scores["images"].rigid_rmsd_pm
+    assert (
+        "network_weight"
+        in picotome("export", out, "--out", tmp_path / "atoms.xyz", code=0)
+        + (tmp_path / "atoms.xyz").read_text()
+    )
+    picotome("locate", series, "--elements", "Pt", "--out", tmp_path / "again.h5")
+    again = read_records(tmp_path / "again.h5")["trace"]
+    np.testing.assert_array_equal(again.positions_A, joint.positions_A)
+
+
 def test_generate_reports_the_particles_that_failed(tiny_settings, tmp_path):
     settings = [part for item in tiny_settings for part in ("--set", item)]
     specimens = "specimens=[{kind: file, path: nowhere.xyz}, {kind: wulff, diameter_A: 9}]"
@@ -258,6 +291,9 @@ def test_bad_input_is_one_clear_error(particle, tiny_dataset, tmp_path):
     assert "--geometry" in picotome_fails("refine", atoms, series, "--out", out, "--geometry", "focus")
     assert "holds no TiltSeries" in picotome_fails("refine", atoms, atoms, "--out", out)
     assert "brightness" in picotome_fails("refine", particle, series, "--out", out)
+    assert "holds no TiltSeries" in picotome_fails("locate", atoms, "--elements", "Pt", "--out", out)
+    assert "'Xx'" in picotome_fails("locate", series, "--elements", "Xx", "--out", out)
+    assert "atoms.xyz" in picotome_fails("locate", series, "--elements", "Pt", "--out", "atoms.xyz")
     assert "unknown key" in picotome_fails("run", "smoke", "--out", tmp_path / "run", "--set", "doze=1")
     assert "no dataset" in picotome_fails("train", tmp_path, "--out", tmp_path / "model")
     online = ("train", "smoke", "--online", "--set", "reconstruction.solver=wbp", "--out", tmp_path / "model")

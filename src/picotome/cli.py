@@ -33,6 +33,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "apply": dataset.apply,
     "trace": atoms.trace,
     "refine": atoms.refine,
+    "locate": atoms.locate,
     "score": atoms.score,
     "benchmark": whole.benchmark,
     "show": look.show,

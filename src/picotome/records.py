@@ -163,6 +163,9 @@ class Trace:
     chance
         (n,) how likely a network holds it for an atom, NaN where none has said so; None where no network had
         a part in the trace.
+    network_weight
+        (n,) part of the way from where the images place the atom to where a network does, 0 to 1; None where
+        no network had a part in the positions.
     """
 
     positions_A: Array
@@ -172,6 +175,7 @@ class Trace:
     uncertainty_pm: Array | None = None
     support: Array | None = None
     chance: Array | None = None
+    network_weight: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from picotome.commands.options import (
+    OutFile,
     split_list,
 )
 
@@ -91,6 +92,67 @@ def refine(
         )
     typer.echo(refinement_lines(refined.trace, refined.images))
     typer.echo(f"{len(refined.trace.positions_A)} atoms: {out}")
+
+
+def locate(
+    series: Annotated[Path, typer.Argument(help="File with a tilt series (simulate or import made it).")],
+    elements: Annotated[str, typer.Option(help="Elements of the specimen, for example Pt or Pd,Pt.")],
+    out: OutFile,
+    geometry: Annotated[
+        str,
+        typer.Option(
+            help="What may be wrong with each image: any of tilt, turns (about x and z), shifts, defocus; "
+            "none where the geometry is exact."
+        ),
+    ] = "tilt,turns,shifts",
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="Weights (.safetensors), or the folder that train wrote; default: those of picotome."
+        ),
+    ] = None,
+    min_distance_A: Annotated[
+        float, typer.Option("--min-distance-A", help="Closest two atoms can be, Å.")
+    ] = 1.8,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="Recipe with the microscope's optics, which say how neighbouring atoms interfere; default: "
+            "that of a simulated series."
+        ),
+    ] = "",
+) -> None:
+    """Find the atoms of a tilt series by network and images together, each by what it is worth.
+
+    Does reconstruct, trace, refine, apply, trace and refine, and all of it again with a little noise added,
+    which tells how far to trust the network. The file also holds the atoms of the network (trace_unet) and of
+    the images alone (trace_refined).
+
+    Example: picotome locate series.h5 --elements Pd,Pt --out atoms.h5
+    """
+    from picotome.configs import load_recipe
+    from picotome.datasets.stages import refinement_config
+    from picotome.progress import terminal_progress
+    from picotome.report.tables import refinement_lines, worth_table
+    from picotome.train.stages import locate_file
+    from picotome.train.weights import find_weights
+
+    config = refinement_config(geometry=() if geometry == "none" else split_list(geometry), brightness="atom")
+    weights = find_weights(model)
+    with terminal_progress() as track:
+        located = locate_file(
+            series,
+            out=out,
+            elements=split_list(elements),
+            weights=weights,
+            refinement=config,
+            min_distance_A=min_distance_A,
+            optics=load_recipe(recipe).optics if recipe else None,
+            track=track,
+        )
+    typer.echo(refinement_lines(located.refined.trace, located.images))
+    typer.echo(worth_table(located.joint.worth))
+    typer.echo(f"{len(located.joint.trace.positions_A)} atoms: {out}")
 
 
 def score(

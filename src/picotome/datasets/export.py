@@ -234,7 +234,7 @@ def write_xyz(path: Path, record: Specimen | Trace) -> None:
     else:
         atoms.set_array("intensity", record.intensities)
         atoms.set_array("sigma_A", record.sigma_A)
-        for key in ("uncertainty_pm", "support", "chance"):
+        for key in ("uncertainty_pm", "support", "chance", "network_weight"):
             if getattr(record, key) is not None:
                 atoms.set_array(key, getattr(record, key))
     write(path, atoms, format="extxyz")

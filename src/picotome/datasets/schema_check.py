@@ -38,6 +38,7 @@ _ARRAYS: Mapping[type, Mapping[str, tuple[tuple[int | str, ...], str]]] = {
         "uncertainty_pm": (("n", 3), "f"),
         "support": (("n",), "f"),
         "chance": (("n",), "f"),
+        "network_weight": (("n",), "f"),
     },
     ImageFit: {
         "tilt_error_deg": (("n", 3), "f"),

@@ -180,7 +180,7 @@ def refinement_config(*, geometry: Sequence[str], brightness: str) -> Refinement
         raise ValueError(f"--{first['loc'][0]}: {first['msg']}; found {first['input']!r}") from error
 
 
-def _simulated_with(series_path: Path) -> OpticsConfig | None:
+def simulated_optics(series_path: Path) -> OpticsConfig | None:
     """Optics in the recipe that a series' file holds; None if it holds none that this version reads."""
     recipe = read_provenance(series_path).get("recipe", {})
     try:
@@ -227,7 +227,7 @@ def refine_file(
         elements=symbols,
         config=config,
         min_distance_A=min_distance_A,
-        optics=optics if optics is not None else _simulated_with(series_path),
+        optics=optics if optics is not None else simulated_optics(series_path),
         device=device,
         progress=lambda done, most: track("refine", done, most),
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from picotome.records import ImageFit, Score, Trace
+from picotome.trace.joint import Worth
 from picotome.trace.numbers import score_numbers
 
 _COLUMNS = (
@@ -32,10 +33,7 @@ def score_table(specimens: Sequence[Mapping[str, Any]]) -> str:
             rows.append(
                 [specimen["name"], stage, *(_cell(numbers[key], style) for _, key, style in _COLUMNS)]
             )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
-    )
+    return _aligned(rows)
 
 
 def refinement_lines(trace: Trace, images: ImageFit) -> str:
@@ -58,6 +56,18 @@ def refinement_lines(trace: Trace, images: ImageFit) -> str:
     return "\n".join(f"{key:>10}  {text}" for key, text in lines)
 
 
+def worth_table(worth: Mapping[str, Worth]) -> str:
+    """Say what images and network were worth, one row for each element."""
+    if not worth:
+        return "too few atoms to tell what the network is worth: they stand where the images place them"
+    rows = [["element", "atoms", "images/pm", "apart/pm", "shared/pm", "network's weight", "together/pm"]]
+    for symbol, found in worth.items():
+        errors_pm = (found.images_pm, found.apart_pm, found.shared_pm)
+        cells = [*(f"{value:.1f}" for value in errors_pm), f"{found.network_weight:.2f}"]
+        rows.append([symbol, str(found.n_atoms), *cells, f"{found.joint_pm:.1f}"])
+    return _aligned(rows)
+
+
 def score_lines(score: Score) -> str:
     """Every number of a score, one on a line."""
     lines = []
@@ -74,3 +84,10 @@ def score_lines(score: Score) -> str:
 
 def _cell(value: Any, style: str) -> str:
     return "–" if value is None else format(value, style)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
+    )

@@ -64,10 +64,13 @@ class Refined:
         With `uncertainty_pm` and `support`.
     images
         What was learned of the images.
+    noise_rms
+        (n_tilts, n_x, n_y) standard deviation of each pixel by counting and detector, in image units.
     """
 
     trace: Trace
     images: ImageFit
+    noise_rms: Array
 
 
 @one_torch_thread()
@@ -193,7 +196,11 @@ def refine_trace(
     learned = _learned(fitted, target, n_added=n_added, n_removed=n_removed, n_vouched=n_vouched)
     if lens is not None:
         learned = replace(learned, coherence=float(fitted.model.coherence))
-    return Refined(_as_trace(fitted.model, target, free, elements), learned)
+    return Refined(
+        _as_trace(fitted.model, target, free, elements),
+        learned,
+        noise_rms=_noise_rms(fitted.model, target, shape=series.images.shape),
+    )
 
 
 def refine_first(
@@ -283,6 +290,13 @@ def _learned(fitted: Fitted, target: Target, *, n_added: int, n_removed: int, n_
         n_vouched=n_vouched,
         n_steps=fitted.n_steps,
     )
+
+
+def _noise_rms(model: ImageModel, target: Target, *, shape: tuple[int, ...]) -> Array:
+    """(n_tilts, n_x, n_y) standard deviation of the pixels, what the model cannot explain apart."""
+    spread = variance(expected_images(model, target), replace(target.noise, misfit=None)).sqrt()
+    within: Array = spread[target.inside].reshape(shape).cpu().numpy()
+    return within
 
 
 def _misfit_of(target: Target) -> Tensor:
