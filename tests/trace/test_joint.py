@@ -65,7 +65,7 @@ def rmsd_pm(positions_A, true_A):
 @pytest.mark.parametrize("own_A", [0.0, 0.04, 0.15])
 def test_together_they_are_as_good_as_the_best_mixture(images_A, own_A):
     true_A, refined, network, disturbed = two_estimates(images_A=images_A, prior_A=0.08, own_A=own_A)
-    joint = join_positions(refined, network, disturbed=disturbed, added_noise=ADDED)
+    joint = join_positions(refined, network, disturbed=disturbed, added_noise=ADDED, min_distance_A=1.8)
     drawn_A = two_estimates(images_A=images_A, prior_A=0.08, own_A=own_A, turned=False)[2].positions_A
     mixtures = [
         rmsd_pm(refined.positions_A + w * (drawn_A - refined.positions_A), true_A)
@@ -84,7 +84,7 @@ def test_together_they_are_as_good_as_the_best_mixture(images_A, own_A):
 
 def test_a_network_that_is_wrong_of_its_own_accord_is_not_followed():
     true_A, refined, network, disturbed = two_estimates(images_A=0.03, prior_A=0.01, own_A=0.3)
-    joint = join_positions(refined, network, disturbed=disturbed, added_noise=ADDED)
+    joint = join_positions(refined, network, disturbed=disturbed, added_noise=ADDED, min_distance_A=1.8)
     assert joint.worth["Pt"].network_weight < 0.03
     assert rmsd_pm(joint.trace.positions_A, true_A) < 1.01 * rmsd_pm(refined.positions_A, true_A)
 
@@ -111,6 +111,7 @@ def test_each_element_has_a_weight_of_its_own():
         both(loud_network, quiet_network),
         disturbed=(both(loud_again[0], quiet_again[0]), both(loud_again[1], quiet_again[1])),
         added_noise=ADDED,
+        min_distance_A=1.8,
     )
     assert list(joint.worth) == ["Ni", "Pt"]
     assert joint.worth["Ni"].network_weight > 0.9
@@ -122,17 +123,34 @@ def test_atoms_that_the_network_does_not_have_stay_where_the_images_place_them()
     _, refined, network, disturbed = two_estimates(images_A=0.1, prior_A=0.05)
     some = slice(50, None)
     fewer = trace_at(network.positions_A[some], network.atomic_numbers[some], 0.1)
-    joint = join_positions(refined, fewer, disturbed=disturbed, added_noise=ADDED)
+    joint = join_positions(refined, fewer, disturbed=disturbed, added_noise=ADDED, min_distance_A=1.8)
     assert np.array_equal(joint.trace.positions_A[:50], refined.positions_A[:50])
     assert np.array_equal(joint.trace.uncertainty_pm[:50], refined.uncertainty_pm[:50])
     assert not joint.trace.network_weight[:50].any() and joint.trace.network_weight[50:].all()
     assert len(joint.trace.positions_A) == N
 
 
+def test_an_atom_that_noise_has_carried_off_is_still_the_same_atom():
+    """Two atoms are never 1.8 Å apart; where the network is trusted, it has its place back."""
+    true_A, refined, network, disturbed = two_estimates(images_A=0.2, prior_A=0.05)
+    strayed_A = refined.positions_A.copy()
+    strayed_A[7] = true_A[7] + [0.9, -0.9, 0.9]
+    joint = join_positions(
+        replace(refined, positions_A=strayed_A),
+        network,
+        disturbed=disturbed,
+        added_noise=ADDED,
+        min_distance_A=1.8,
+    )
+    weight = joint.worth["Pt"].network_weight
+    assert weight > 0.9
+    assert np.linalg.norm(joint.trace.positions_A[7] - true_A[7]) < 1.6 * (1 - weight) + 0.25
+
+
 def test_too_few_atoms_tell_nothing():
     _, refined, network, disturbed = two_estimates(images_A=0.1, prior_A=0.05)
     few = [trace_at(t.positions_A[:19], t.atomic_numbers[:19], 0.1) for t in (refined, network, *disturbed)]
-    joint = join_positions(few[0], few[1], disturbed=(few[2], few[3]), added_noise=ADDED)
+    joint = join_positions(few[0], few[1], disturbed=(few[2], few[3]), added_noise=ADDED, min_distance_A=1.8)
     assert joint.worth == {}
     assert np.array_equal(joint.trace.positions_A, few[0].positions_A)
 
@@ -140,6 +158,12 @@ def test_too_few_atoms_tell_nothing():
 def test_what_cannot_be_weighed_is_refused():
     _, refined, network, disturbed = two_estimates(images_A=0.1, prior_A=0.05)
     with pytest.raises(ValueError, match="uncertainty_pm"):
-        join_positions(replace(refined, uncertainty_pm=None), network, disturbed=disturbed, added_noise=ADDED)
+        join_positions(
+            replace(refined, uncertainty_pm=None),
+            network,
+            disturbed=disturbed,
+            added_noise=ADDED,
+            min_distance_A=1.8,
+        )
     with pytest.raises(ValueError, match=r"added_noise is 0.*more than 0"):
-        join_positions(refined, network, disturbed=disturbed, added_noise=0.0)
+        join_positions(refined, network, disturbed=disturbed, added_noise=0.0, min_distance_A=1.8)

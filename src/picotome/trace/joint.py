@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-# Half of the distance between neighbours: no atom is taken for the next one.
-_SAME_ATOM_A = 1.3
 # Of χ² with three degrees of freedom: squares of a normal vector's length over its variance along an axis.
 _MEDIAN_CHI2 = 2.365974
 # One in a thousand of them is larger.
@@ -87,7 +85,12 @@ class Joint:
 
 
 def join_positions(
-    refined: Trace, network: Trace, *, disturbed: tuple[Trace, Trace], added_noise: float
+    refined: Trace,
+    network: Trace,
+    *,
+    disturbed: tuple[Trace, Trace],
+    added_noise: float,
+    min_distance_A: float,
 ) -> Joint:
     """Move refined atoms towards a network's by what the network is worth, element by element.
 
@@ -103,6 +106,8 @@ def join_positions(
         Both once more, from images with more noise.
     added_noise
         Standard deviation of the noise that these have more, over that of the noise that all have.
+    min_distance_A
+        Atoms are never much closer: places of two traces that are, are of the same atom.
 
     Returns
     -------
@@ -120,9 +125,13 @@ def join_positions(
     if added_noise <= 0.0:
         raise ValueError(f"added_noise is {added_noise:g}; allowed is more than 0")
     start_A = refined.positions_A
-    to_network_A = _carried_onto(start_A, network.positions_A) - start_A
+
+    def on_refined(trace: Trace) -> Array:
+        return _carried_onto(start_A, trace.positions_A, radius_A=min_distance_A)
+
+    to_network_A = on_refined(network) - start_A
     refined_moves_A, network_moves_A = (
-        (_carried_onto(start_A, trace.positions_A) - before_A) / added_noise
+        (on_refined(trace) - before_A) / added_noise
         for trace, before_A in zip(disturbed, (start_A, start_A + to_network_A), strict=True)
     )
     known = np.isfinite(to_network_A + refined_moves_A + network_moves_A).all(axis=1)
@@ -177,7 +186,7 @@ def _covariance_A2(a_A: Array, b_A: Array) -> float:
     return float(np.mean(a_A[usual] * b_A[usual])) if usual.any() else 0.0
 
 
-def _carried_onto(to_A: Array, found_A: Array) -> Array:
+def _carried_onto(to_A: Array, found_A: Array, *, radius_A: float) -> Array:
     """(n, 3) found positions of the atoms `to_A`, moved onto them as a rigid whole; NaN where none is.
 
     Images place a specimen but for what all of their angles and shifts have in common.
@@ -185,7 +194,7 @@ def _carried_onto(to_A: Array, found_A: Array) -> Array:
     from scipy.spatial.transform import Rotation
 
     carried_A = np.full_like(to_A, np.nan)
-    there, here = match_atoms(to_A, found_A, radius_A=_SAME_ATOM_A)
+    there, here = match_atoms(to_A, found_A, radius_A=radius_A)
     if len(there) < _FEWEST:
         return carried_A
     a, b = to_A[there], found_A[here]

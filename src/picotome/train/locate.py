@@ -103,7 +103,11 @@ def locate_atoms(
     noisier = replace(series, images=(series.images + _ADDED_NOISE * noise).astype(np.float32))
     more_network, more_refined = once(noisier, "again, with more noise")
     joint = join_positions(
-        refined.trace, network, disturbed=(more_refined.trace, more_network), added_noise=_ADDED_NOISE
+        refined.trace,
+        network,
+        disturbed=(more_refined.trace, more_network),
+        added_noise=_ADDED_NOISE,
+        min_distance_A=config.min_distance_A,
     )
     return Located(network, refined, joint)
 
