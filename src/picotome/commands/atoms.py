@@ -8,6 +8,10 @@ from typing import Annotated
 import typer
 
 from picotome.commands.options import (
+    GeometryOption,
+    MinDistanceOption,
+    ModelOption,
+    OpticsOption,
     OutFile,
     split_list,
 )
@@ -21,9 +25,7 @@ def trace(
         str | None,
         typer.Option(help="Which tomogram of the file; default: repaired, else degraded, else ideal."),
     ] = None,
-    min_distance_A: Annotated[
-        float, typer.Option("--min-distance-A", help="Closest two atoms can be, Å.")
-    ] = 1.8,
+    min_distance_A: MinDistanceOption = 1.8,
 ) -> None:
     """Find the atoms of a tomogram: positions in Å, intensities, species.
 
@@ -44,24 +46,10 @@ def refine(
     elements: Annotated[
         str, typer.Option(help="Elements of the specimen, for example Pd,Pt; default: those of the trace.")
     ] = "",
-    geometry: Annotated[
-        str,
-        typer.Option(
-            help="What may be wrong with each image: any of tilt, turns (about x and z), shifts, defocus; "
-            "none where the geometry is exact."
-        ),
-    ] = "tilt,turns,shifts",
+    geometry: GeometryOption = "tilt,turns,shifts",
     brightness: Annotated[str, typer.Option(help="One for each atom, or one for each element.")] = "atom",
-    min_distance_A: Annotated[
-        float, typer.Option("--min-distance-A", help="Closest two atoms can be, Å.")
-    ] = 1.8,
-    recipe: Annotated[
-        str,
-        typer.Option(
-            help="Recipe with the microscope's optics, which say how neighbouring atoms interfere; default: "
-            "that of a simulated series."
-        ),
-    ] = "",
+    min_distance_A: MinDistanceOption = 1.8,
+    recipe: OpticsOption = "",
     device: Annotated[str, typer.Option(help="cpu, or cuda where torch finds a GPU.")] = "cpu",
 ) -> None:
     """Fit the atoms to the images themselves: positions in Å, with an error in pm for each atom.
@@ -98,29 +86,10 @@ def locate(
     series: Annotated[Path, typer.Argument(help="File with a tilt series (simulate or import made it).")],
     elements: Annotated[str, typer.Option(help="Elements of the specimen, for example Pt or Pd,Pt.")],
     out: OutFile,
-    geometry: Annotated[
-        str,
-        typer.Option(
-            help="What may be wrong with each image: any of tilt, turns (about x and z), shifts, defocus; "
-            "none where the geometry is exact."
-        ),
-    ] = "tilt,turns,shifts",
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            help="Weights (.safetensors), or the folder that train wrote; default: those of picotome."
-        ),
-    ] = None,
-    min_distance_A: Annotated[
-        float, typer.Option("--min-distance-A", help="Closest two atoms can be, Å.")
-    ] = 1.8,
-    recipe: Annotated[
-        str,
-        typer.Option(
-            help="Recipe with the microscope's optics, which say how neighbouring atoms interfere; default: "
-            "that of a simulated series."
-        ),
-    ] = "",
+    geometry: GeometryOption = "tilt,turns,shifts",
+    model: ModelOption = None,
+    min_distance_A: MinDistanceOption = 1.8,
+    recipe: OpticsOption = "",
 ) -> None:
     """Find the atoms of a tilt series by network and images together, each by what it is worth.
 
@@ -150,7 +119,7 @@ def locate(
             optics=load_recipe(recipe).optics if recipe else None,
             track=track,
         )
-    typer.echo(refinement_lines(located.refined.trace, located.images))
+    typer.echo(refinement_lines(located.refined.trace, located.refined.images))
     typer.echo(worth_table(located.joint.worth))
     typer.echo(f"{len(located.joint.trace.positions_A)} atoms: {out}")
 

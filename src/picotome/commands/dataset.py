@@ -9,6 +9,7 @@ import typer
 
 from picotome.commands.options import (
     ClusterOption,
+    ModelOption,
     OutFile,
     OutFolder,
     RecipeArgument,
@@ -181,12 +182,7 @@ def train(
 def apply(
     tomogram: Annotated[Path, typer.Argument(help="File with a degraded tomogram.")],
     out: OutFile,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            help="Weights (.safetensors), or the folder that train wrote; default: those of picotome."
-        ),
-    ] = None,
+    model: ModelOption = None,
 ) -> None:
     """Repair a tomogram with a trained network, in tiles when it is large.
 

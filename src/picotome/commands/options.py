@@ -35,6 +35,25 @@ ClusterOption = Annotated[
     Path | None,
     typer.Option(help="File that says where workers come from: SLURM, PBS, SGE (docs/clusters.md)."),
 ]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(help="Weights (.safetensors), or the folder that train wrote; default: those of picotome."),
+]
+GeometryOption = Annotated[
+    str,
+    typer.Option(
+        help="What may be wrong with each image: any of tilt, turns (about x and z), shifts, defocus; "
+        "none where the geometry is exact."
+    ),
+]
+MinDistanceOption = Annotated[float, typer.Option("--min-distance-A", help="Closest two atoms can be, Å.")]
+OpticsOption = Annotated[
+    str,
+    typer.Option(
+        help="Recipe with the microscope's optics, which say how neighbouring atoms interfere; default: "
+        "that of a simulated series."
+    ),
+]
 
 
 def split_list(text: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import typer
 
 from picotome.commands.options import (
     ClusterOption,
+    ModelOption,
     OutFolder,
     RecipeArgument,
     SchedulerOption,
@@ -64,12 +65,7 @@ def benchmark(
     workers: WorkersOption = None,
     scheduler_address: SchedulerOption = None,
     cluster: ClusterOption = None,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            help="Weights (.safetensors), or the folder that train wrote; default: those of picotome."
-        ),
-    ] = None,
+    model: ModelOption = None,
     particle: Annotated[
         Path | None, typer.Option(help="Structure to add to the table: any file that ASE reads (Å).")
     ] = None,

@@ -134,7 +134,8 @@ def join_positions(
         (on_refined(trace) - before_A) / added_noise
         for trace, before_A in zip(disturbed, (start_A, start_A + to_network_A), strict=True)
     )
-    known = np.isfinite(to_network_A + refined_moves_A + network_moves_A).all(axis=1)
+    drawn = np.isfinite(to_network_A).all(axis=1)
+    known = drawn & np.isfinite(refined_moves_A + network_moves_A).all(axis=1)
     everyone = _worth(to_network_A, refined_moves_A, network_moves_A, known)
     weight, shrunk = np.zeros(len(start_A)), np.ones(len(start_A))
     worth: dict[str, Worth] = {}
@@ -144,13 +145,11 @@ def join_positions(
         if found is None:
             continue
         worth[symbol] = found
-        moved = mask & np.isfinite(to_network_A).all(axis=1)
-        weight[moved] = found.network_weight
-        shrunk[moved] = found.joint_pm / found.images_pm
-    step_A = np.where(weight[:, None] > 0.0, weight[:, None] * np.nan_to_num(to_network_A), 0.0)
+        weight[mask & drawn] = found.network_weight
+        shrunk[mask & drawn] = found.joint_pm / found.images_pm
     trace = replace(
         refined,
-        positions_A=start_A + step_A,
+        positions_A=start_A + weight[:, None] * np.nan_to_num(to_network_A),
         uncertainty_pm=refined.uncertainty_pm * shrunk[:, None],
         network_weight=weight,
     )

@@ -12,7 +12,7 @@ from picotome.configs.imaging import OpticsConfig
 from picotome.configs.schema import ReconstructionConfig, RefinementConfig, TracingConfig
 from picotome.progress import Track, silent
 from picotome.recon.solvers import reconstruct
-from picotome.records import ImageFit, TiltSeries, Trace
+from picotome.records import TiltSeries, Trace
 from picotome.rng import stream
 from picotome.trace.joint import Joint, join_positions
 from picotome.trace.refinement.refine import Refined, refine_trace
@@ -41,11 +41,6 @@ class Located:
     network: Trace
     refined: Refined
     joint: Joint
-
-    @property
-    def images(self) -> ImageFit:
-        """What was learned of the images."""
-        return self.refined.images
 
 
 def locate_atoms(

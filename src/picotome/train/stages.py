@@ -60,7 +60,7 @@ def locate_file(
         "trace": located.joint.trace,
         "trace_unet": located.network,
         "trace_refined": located.refined.trace,
-        "images": located.images,
+        "images": located.refined.images,
     }
     provenance = {
         "source": series_path.name,

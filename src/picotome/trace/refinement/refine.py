@@ -193,13 +193,22 @@ def refine_trace(
     fitted = fit_images(seen(model), target, free, n_steps=config.n_steps, step_done=counted)
     if progress is not None:
         progress(most, most)
-    learned = _learned(fitted, target, n_added=n_added, n_removed=n_removed, n_vouched=n_vouched)
+    expected = expected_images(fitted.model, target)
+    counting = variance(expected, replace(target.noise, misfit=None))
+    learned = _learned(
+        fitted,
+        target,
+        chi2=_chi2(expected, counting, target),
+        n_added=n_added,
+        n_removed=n_removed,
+        n_vouched=n_vouched,
+    )
     if lens is not None:
         learned = replace(learned, coherence=float(fitted.model.coherence))
     return Refined(
-        _as_trace(fitted.model, target, free, elements),
+        _as_trace(fitted.model, target, free, elements, expected=expected),
         learned,
-        noise_rms=_noise_rms(fitted.model, target, shape=series.images.shape),
+        noise_rms=counting[target.inside].reshape(series.images.shape).sqrt().cpu().numpy(),
     )
 
 
@@ -264,12 +273,17 @@ def _counter(progress: Progress | None, most: int) -> Callable[[float, float], N
     return count
 
 
-def _learned(fitted: Fitted, target: Target, *, n_added: int, n_removed: int, n_vouched: int) -> ImageFit:
+def _chi2(expected: Tensor, spread: Tensor, target: Target) -> float:
+    """Mean over the pixels that hold signal."""
+    return float(((target.images - expected) ** 2 / spread)[_lit(expected, target)].mean())
+
+
+def _learned(
+    fitted: Fitted, target: Target, *, chi2: float, n_added: int, n_removed: int, n_vouched: int
+) -> ImageFit:
     from scipy.spatial.transform import Rotation
 
     model = fitted.model
-    expected = expected_images(model, target)
-    counting = variance(expected, replace(target.noise, misfit=None))
     misfit = _misfit_of(target)
     errors = (model.rotations @ target.start.rotations.transpose(-1, -2)).cpu().numpy()
     return ImageFit(
@@ -284,19 +298,12 @@ def _learned(fitted: Fitted, target: Target, *, n_added: int, n_removed: int, n_
         spread=float(model.spread),
         misfit=float(misfit.square().mean().sqrt()),
         misfit_image=misfit.cpu().numpy(),
-        chi2=float(((target.images - expected) ** 2 / counting)[_lit(expected, target)].mean()),
+        chi2=chi2,
         n_added=n_added,
         n_removed=n_removed,
         n_vouched=n_vouched,
         n_steps=fitted.n_steps,
     )
-
-
-def _noise_rms(model: ImageModel, target: Target, *, shape: tuple[int, ...]) -> Array:
-    """(n_tilts, n_x, n_y) standard deviation of the pixels, what the model cannot explain apart."""
-    spread = variance(expected_images(model, target), replace(target.noise, misfit=None)).sqrt()
-    within: Array = spread[target.inside].reshape(shape).cpu().numpy()
-    return within
 
 
 def _misfit_of(target: Target) -> Tensor:
@@ -305,13 +312,13 @@ def _misfit_of(target: Target) -> Tensor:
     return target.start.gain * 0.0 if misfit is None else misfit[:, 0]
 
 
-def _as_trace(model: ImageModel, target: Target, free: Free, elements: Sequence[str]) -> Trace:
+def _as_trace(
+    model: ImageModel, target: Target, free: Free, elements: Sequence[str], *, expected: Tensor
+) -> Trace:
     """Brightest atom first, with what the images say of each."""
     found = covariance(model, target, of_atoms(free))
-    expected = expected_images(model, target)
-    chi2 = ((target.images - expected) ** 2 / variance(expected, target.noise))[_lit(expected, target)].mean()
     # Where even the whole noise model explains too little, errors are larger in proportion.
-    excess = max(1.0, float(chi2))
+    excess = max(1.0, _chi2(expected, variance(expected, target.noise), target))
     brightness, chance = model.brightness_A2.cpu().numpy(), model.chance.cpu().numpy()
     order = np.argsort(-brightness, kind="stable")
     brightness = brightness[order]
