@@ -81,7 +81,8 @@ def test_the_whole_job(smoke_run):
         assert item["dose_e_per_A2"] == 2e4
         bound = item["bound"]
         assert 0 < bound["crlb_pm"] == pytest.approx(np.linalg.norm(bound["crlb_axis_pm"]))
-        for stage in ("raw", "unet", "refined"):
+        assert set(item["stages"]) == {"raw", "unet", "refined", "joint"}
+        for stage in item["stages"]:
             numbers = item["stages"][stage]
             assert numbers["n_true"] == item["n_true"] > 20
             assert 0 <= numbers["recall"] <= 1

@@ -64,7 +64,7 @@ def test_a_preset_runs_through_the_whole_job(preset, scheduler, tmp_path, monkey
     assert done.exit_code == 0, done.output
     summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
     (row,) = summary["specimens"]
-    assert set(row["stages"]) == {"raw", "unet", "refined"}
+    assert set(row["stages"]) == {"raw", "unet", "refined", "joint"}
     specimen = read_pair(next(tmp_path.glob("dataset/held_out/particle_000000_*.h5"))).specimen
     recipe = load_recipe(preset)
     each = [build_particle(recipe, "held_out", index).truth for index in range(len(recipe.specimens))]

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +23,14 @@ from picotome.datasets.plan import SPLITS, particle_plan
 from picotome.datasets.safe_write import write_text
 from picotome.datasets.store import read_pair, read_provenance, write_records
 from picotome.progress import Track, silent
-from picotome.recon.solvers import reconstruct
 from picotome.records import ImageFit, Pair, Score, Tomogram, Trace
 from picotome.trace.numbers import finite, score_numbers
 from picotome.trace.refinement.bound import Bound, bound_positions
-from picotome.trace.refinement.refine import Refined, refine_first
-from picotome.trace.refinement.union import unite
 from picotome.trace.scoring import score_trace, scored_atoms
-from picotome.trace.tracing import EMPTY_TRACE, trace_or_nothing
-from picotome.train.apply import repair
+from picotome.train.locate import Search, Stage, find_stages, join_stages
 from picotome.train.loop import Trained, train
 from picotome.train.online.honoured import refuse_offline_recipe
 
-STAGES = ("raw", "unet", "refined")
 # The sections of a recipe that the contents of a run folder depend on.
 _SECTIONS = (*DATA_SECTIONS, "network", "training", "tracing", "refinement", "scoring")
 # Particles whose figures go into the report; the numbers of all are in the summary.
@@ -59,7 +54,8 @@ class HeldOut:
     """One held-out particle with what each stage made of it.
 
     The specimen of `pair` is what is scored. `images` is None where nothing could be refined, `bound` where
-    the series states no dose.
+    the series states no dose. `network_weight` is, for each element, what the network's places are worth
+    beside the images' own, and empty where that could not be told. `notes` say why stages failed.
     """
 
     name: str
@@ -69,6 +65,8 @@ class HeldOut:
     scores: Mapping[str, Score]
     images: ImageFit | None
     bound: Bound | None
+    network_weight: Mapping[str, float] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -174,28 +172,27 @@ def judge(file: Path, recipe: Recipe, *, model: Path, out: Path) -> HeldOut:
     elements = traced_elements(pair.specimen, config=recipe.tracing)
     truth = scored_atoms(pair.specimen, config=recipe.scoring)
 
-    def refined_from(*starts: Trace) -> Refined | None:
-        return refine_first(
-            starts,
-            pair.series,
-            elements=elements,
-            config=recipe.refinement,
-            min_distance_A=recipe.tracing.min_distance_A,
-            optics=recipe.optics,
-        )
-
-    raw = trace_or_nothing(pair.degraded, elements=elements, config=recipe.tracing)
-    # A network that has learned on tomograms of a refined geometry is given one.
-    first = refined_from(raw) if recipe.training_set.refined is not None else None
-    degraded = pair.degraded
-    if first is not None:
-        degraded = reconstruct(pair.series, config=reconstruction_of(recipe), fit=first.images)
-    repaired = repair(degraded, model=model)
-    unet = trace_or_nothing(repaired, elements=elements, config=recipe.tracing)
-    united = unite(unet, raw, min_distance_A=recipe.tracing.min_distance_A)
-    refined = refined_from(united, raw) if first is None else refined_from(united) or first
-    traces = {"raw": raw, "unet": unet}
-    traces["refined"] = refined.trace if refined is not None else EMPTY_TRACE
+    search = Search(
+        elements=elements,
+        refinement=recipe.refinement,
+        model=model,
+        tracing=recipe.tracing,
+        reconstruction=reconstruction_of(recipe),
+        optics=recipe.optics,
+        # A network that has learned on tomograms of a refined geometry is given one.
+        posed=recipe.training_set.refined is not None,
+    )
+    found = find_stages(pair.series, search, degraded=pair.degraded)
+    repaired = found["unet"].tomogram
+    if repaired is None:
+        raise ValueError(found["unet"].note)
+    stages = {"raw": found["raw"], "unet": found["unet"], "refined": placed_by_images(found)}
+    stages["joint"] = join_stages(pair.series, search, found, seed=recipe.seed)
+    if not len(stages["joint"].trace.positions_A):
+        # Where the network left nothing to join, the images have the only word.
+        stages["joint"] = replace(stages["joint"], trace=stages["refined"].trace)
+    traces = {name: stage.trace for name, stage in stages.items()}
+    refined = stages["refined"].refined
     images = refined.images if refined is not None else None
     bound = None
     if pair.series.dose_e_per_A2 is not None:
@@ -224,7 +221,15 @@ def judge(file: Path, recipe: Recipe, *, model: Path, out: Path) -> HeldOut:
         scores=scores,
         images=images,
         bound=bound,
+        network_weight={s: worth.network_weight for s, worth in stages["joint"].worth.items()},
+        notes={name: stage.note for name, stage in stages.items() if stage.note},
     )
+
+
+def placed_by_images(found: Mapping[str, Stage]) -> Stage:
+    """Refined from the network's atoms; from those of the raw tomogram where a network left none."""
+    from_network = found["refined_unet"]
+    return from_network if from_network.refined is not None else found["refined_raw"]
 
 
 def summary_row(item: HeldOut) -> dict[str, Any]:
@@ -238,8 +243,13 @@ def summary_row(item: HeldOut) -> dict[str, Any]:
         "n_tilts": len(series.tilt_deg),
         "n_true": len(item.pair.specimen.positions_A),
         "bound": bound_numbers(item.bound),
+        "network_weight": dict(item.network_weight),
         "stages": {
-            stage: {**score_numbers(score), **efficiency(score, item.bound)}
+            stage: {
+                **score_numbers(score),
+                **efficiency(score, item.bound),
+                "note": item.notes.get(stage, ""),
+            }
             for stage, score in item.scores.items()
         },
     }

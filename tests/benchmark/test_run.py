@@ -9,7 +9,7 @@ import pytest
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
-from picotome.benchmark import judge, run
+from picotome.benchmark import run
 from picotome.benchmark.judge import ROW_KEYS, STAGES, failed_rows, record
 from picotome.benchmark.page import benchmark_page, terminal_table
 from picotome.benchmark.plan import Plan
@@ -75,6 +75,22 @@ def test_a_network_that_repairs_nothing_leaves_what_the_refined_geometry_gives(f
     assert rmsd_pm["middle", "unet"] < rmsd_pm["middle", "raw"]
 
 
+def test_joint_atoms_are_the_refined_ones_moved_by_the_weight_of_the_network(finished):
+    """A network that repairs nothing draws the tomogram: worse than the images, and known to be so."""
+    _, result = finished
+    for row in result.rows:
+        weight = row["network_weight_species"]
+        if row["stage"] != "joint":
+            assert weight is None
+            continue
+        refined = next(
+            r for r in result.rows if (r["imperfection"], r["stage"]) == (row["imperfection"], "refined_unet")
+        )
+        assert list(weight) == ["Pt"] and 0.0 <= weight["Pt"] < 0.5
+        assert row["rmsd_pm"] < 1.05 * refined["rmsd_pm"]
+        assert row["expected_pm"] <= refined["expected_pm"] == pytest.approx(refined["crlb_pm"], rel=0.2)
+
+
 def test_finished_groups_and_series_are_not_repeated(
     finished, tiny_plan, identity_weights, series_cache, tmp_path, monkeypatch, no_simulation
 ):
@@ -117,7 +133,7 @@ def test_an_interrupted_run_resumes(
     run_benchmark(tiny_plan, tmp_path, cache=series_cache, model=identity_weights)
     assert judged == ["none", "middle"]
     rows = json.loads((tmp_path / "benchmark.json").read_text())
-    assert [row["imperfection"] for row in rows] == ["none"] * 4 + ["middle"] * 4
+    assert [row["imperfection"] for row in rows] == ["none"] * len(STAGES) + ["middle"] * len(STAGES)
     # A finished group whose file was damaged is judged again.
     next((tmp_path / "groups").glob("*none*_10000_*")).write_text("[{")
     run_benchmark(tiny_plan, tmp_path, cache=series_cache, model=identity_weights)
@@ -130,14 +146,15 @@ def test_a_failing_stage_is_a_row(
     def fail(degraded, *, model):
         raise ValueError("the network is on strike")
 
-    monkeypatch.setattr(judge, "repair", fail)
+    monkeypatch.setattr("picotome.train.locate.repair", fail)
     plan = Plan(tiny_plan.scenes[:1], (1e4,))
     result = run_benchmark(plan, tmp_path, cache=series_cache, model=identity_weights)
     rows = {row["stage"]: row for row in result.rows}
     assert rows["raw"]["recall"] == rows["refined_raw"]["recall"] == 1.0
-    assert rows["unet"]["recall"] == rows["refined_unet"]["recall"] == 0.0
+    assert rows["unet"]["recall"] == rows["refined_unet"]["recall"] == rows["joint"]["recall"] == 0.0
     assert rows["unet"]["note"] == "the network is on strike"
     assert "no atoms" in rows["refined_unet"]["note"]
+    assert "nothing to join" in rows["joint"]["note"] and "no atoms" in rows["joint"]["note"]
     for key in ("precision", "rmsd_pm", "efficiency", "species_accuracy"):
         assert rows["unet"][key] is None
     assert rows["unet"]["crlb_pm"] == rows["raw"]["crlb_pm"]

@@ -147,6 +147,27 @@ def test_an_atom_that_noise_has_carried_off_is_still_the_same_atom():
     assert np.linalg.norm(joint.trace.positions_A[7] - true_A[7]) < 1.6 * (1 - weight) + 0.25
 
 
+def test_atoms_that_err_unlike_one_another_count_by_how_far_they_err():
+    """Half of the atoms carry nine tenths of the error: a median would not see it."""
+    rng = np.random.default_rng(RNG_SEED)
+    true_A, numbers = lattice(rng), np.full(N, 78)
+    spread_A = np.where(np.arange(N) % 2 == 0, 0.15, 0.05)[:, None]
+    noise, more = spread_A * rng.normal(size=(2, N, 3))
+    network = trace_at(true_A + 0.05 * rng.normal(size=true_A.shape), numbers, 0.1)
+    joint = join_positions(
+        trace_at(true_A + noise, numbers, 0.1),
+        network,
+        disturbed=(trace_at(true_A + noise + ADDED * more, numbers, 0.1), network),
+        added_noise=ADDED,
+        min_distance_A=1.8,
+    )
+    sizes = {"images_pm": spread_A, "apart_pm": np.hypot(spread_A, 0.05)}
+    for key, sigma_A in sizes.items():
+        assert getattr(joint.worth["Pt"], key) == pytest.approx(
+            100 * np.sqrt(3 * np.mean(sigma_A**2)), rel=0.15
+        )
+
+
 def test_too_few_atoms_tell_nothing():
     _, refined, network, disturbed = two_estimates(images_A=0.1, prior_A=0.05)
     few = [trace_at(t.positions_A[:19], t.atomic_numbers[:19], 0.1) for t in (refined, network, *disturbed)]

@@ -5,8 +5,9 @@ import pytest
 from ase.build import bulk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
-from picotome.trace.matching import match_atoms, match_translated
+from picotome.trace.matching import match_atoms, match_translated, rotation_onto
 
 
 def brute_force(true_A, found_A, radius_A):
@@ -99,6 +100,28 @@ def test_no_more_than_the_radius_is_taken_off(pt):
         found_A = pt.positions_A + np.array([length_A, 0.0, 0.0])
         match = match_translated(pt.positions_A, found_A, radius_A=0.75)
         assert np.linalg.norm(match.translation_A) <= 0.75 + 1e-9
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_the_rotation_is_that_of_another_judge(weighted, seed):
+    """SciPy solves the same problem by quaternions."""
+    rng = np.random.default_rng(seed)
+    from_A = rng.normal(size=(12, 3))
+    to_A = Rotation.random(rng=rng).apply(from_A) + 0.2 * rng.normal(size=from_A.shape)
+    weights = rng.uniform(0.1, 1.0, size=12) if weighted else None
+    from_A, to_A = (x - np.average(x, axis=0, weights=weights) for x in (from_A, to_A))
+    expected = Rotation.align_vectors(to_A, from_A, weights=weights)[0].as_matrix()
+    np.testing.assert_allclose(rotation_onto(to_A, from_A, weights=weights), expected, atol=1e-7)
+
+
+def test_a_mirror_image_is_turned_and_not_reflected():
+    from_A = np.random.default_rng(2).normal(size=(9, 3))
+    from_A -= from_A.mean(axis=0)
+    rotation = rotation_onto(from_A * [1, 1, -1], from_A)
+    assert np.linalg.det(rotation) == pytest.approx(1.0)
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
 
 
 def test_nothing_matches_nothing():

@@ -14,6 +14,7 @@ from picotome.benchmark.plan import Scene
 from picotome.configs.schema import ScoringConfig
 from picotome.geometry import tilt_rotations
 from picotome.records import ImageFit, Score, Specimen, TiltSeries, Trace
+from picotome.trace.matching import rotation_onto
 from picotome.trace.scoring import score_trace
 from picotome.trace.species import by_element
 from picotome.trace.surface import find_surface
@@ -98,8 +99,9 @@ def _turned_back(trace: Trace, specimen: Specimen, score: Score) -> Trace:
     """Return the trace after the rigid motion that brings its matched atoms onto the true ones."""
     true_A = specimen.positions_A[score.matched_true]
     found_A = trace.positions_A[score.matched_found]
-    turned_A = (trace.positions_A - found_A.mean(axis=0)) @ _turn(found_A, true_A).T + true_A.mean(axis=0)
-    return replace(trace, positions_A=turned_A)
+    from_A, to_A = found_A.mean(axis=0), true_A.mean(axis=0)
+    rotation = rotation_onto(true_A - to_A, found_A - from_A)
+    return replace(trace, positions_A=(trace.positions_A - from_A) @ rotation.T + to_A)
 
 
 def displacements_pm(trace: Trace, specimen: Specimen, score: Score, gauge: Gauge) -> NDArray[Any]:
@@ -110,17 +112,9 @@ def displacements_pm(trace: Trace, specimen: Specimen, score: Score, gauge: Gaug
         return np.full((len(true_A), 3), np.nan)
     true_A, found_A = true_A - true_A.mean(axis=0), found_A - found_A.mean(axis=0)
     if gauge == "rigid":
-        found_A = found_A @ _turn(found_A, true_A).T
+        found_A = found_A @ rotation_onto(true_A, found_A).T
     displacements_pm: NDArray[Any] = (found_A - true_A) * PM_PER_A
     return displacements_pm
-
-
-def _turn(found_A: NDArray[Any], true_A: NDArray[Any]) -> NDArray[Any]:
-    """(3, 3) best rotation of found onto true atoms (Kabsch, doi:10.1107/S0567739476001873)."""
-    a, b = found_A - found_A.mean(axis=0), true_A - true_A.mean(axis=0)
-    u, _, vt = np.linalg.svd(b.T @ a)
-    turn: NDArray[Any] = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
-    return turn
 
 
 def _rms(values: NDArray[Any]) -> float:

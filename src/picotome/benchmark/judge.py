@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +11,19 @@ import numpy as np
 from picotome.benchmark.gauge import gauge_of, score_in_gauge, tilt_error_left_deg
 from picotome.benchmark.plan import RECONSTRUCTION, SCORING, TRACING, Scene
 from picotome.datasets.pairs import elements_of
-from picotome.recon.solvers import reconstruct
-from picotome.records import ImageFit, Specimen, TiltSeries, Tomogram, Trace
+from picotome.records import Specimen, TiltSeries
 from picotome.rng import stream
 from picotome.simgen.detection import add_counting_noise
 from picotome.trace.numbers import finite
 from picotome.trace.refinement.bound import Bound, bound_positions
-from picotome.trace.refinement.refine import refine_trace
-from picotome.trace.refinement.union import unite
 from picotome.trace.species import by_element
-from picotome.trace.tracing import EMPTY_TRACE, trace_tomogram
-from picotome.train.apply import repair
+from picotome.trace.uncertainty import expected_pm
+from picotome.train.locate import Search, Stage, find_stages, join_stages
 
 Row = dict[str, Any]
 
-STAGES = ("raw", "unet", "refined_raw", "refined_unet")
+STAGES = ("raw", "unet", "refined_raw", "refined_unet", "joint")
+_OF_NETWORK = ("unet", "refined_unet", "joint")
 ROW_KEYS = (
     "specimen",
     "n_atoms",
@@ -58,35 +53,15 @@ ROW_KEYS = (
     "n_added",
     "n_removed",
     "n_vouched",
+    "expected_pm",
+    "network_weight_species",
     "note",
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What a stage made of the images.
-
-    Attributes
-    ----------
-    trace
-        Empty where the stage failed.
-    images
-        What a refinement learned of the images.
-    seconds
-        That the stage itself took, without what it started from.
-    note
-        Why it failed, if it did.
-    """
-
-    trace: Trace
-    images: ImageFit | None
-    seconds: float
-    note: str
-
-
 def stages(model: Path | None) -> tuple[str, ...]:
     """Stages of each group; without weights there are none of the network."""
-    return tuple(stage for stage in STAGES if model is not None or "unet" not in stage)
+    return tuple(stage for stage in STAGES if model is not None or stage not in _OF_NETWORK)
 
 
 def judge_group(
@@ -108,10 +83,10 @@ def judge_group(
     """
     series = record(scene, clean, dose_e_per_A2=dose_e_per_A2)
     bound, note = find_bound(scene, specimen, clean, dose_e_per_A2=dose_e_per_A2)
-    outcomes = find_atoms(scene, series, elements=elements_of(specimen), model=model)
+    found = find_atoms(scene, series, elements=elements_of(specimen), model=model)
     return [
-        make_row(scene, specimen, series, stage=stage, outcome=outcome, bound=bound, note=note)
-        for stage, outcome in outcomes.items()
+        make_row(scene, specimen, series, name=name, stage=found[name], bound=bound, note=note)
+        for name in stages(model)
     ]
 
 
@@ -139,58 +114,19 @@ def find_bound(
 
 def find_atoms(
     scene: Scene, series: TiltSeries, *, elements: tuple[str, ...], model: Path | None
-) -> Mapping[str, Outcome]:
-    """Find the atoms at every stage.
-
-    The network is given the tomogram of the geometry that refining the raw trace has found, where it has.
-    """
-    begun = time.monotonic()
-    # Where shifts may be wrong, everybody aligns the images first.
-    align = "shifts" in scene.refinement.geometry
-    degraded = reconstruct(series, config=RECONSTRUCTION.model_copy(update={"align": align}))
-    reconstruction_s = time.monotonic() - begun
-
-    def traced(tomogram: Tomogram) -> tuple[Trace, None]:
-        return trace_tomogram(tomogram, elements=elements, config=TRACING), None
-
-    def refined(start: Trace) -> tuple[Trace, ImageFit]:
-        found = refine_trace(
-            start,
-            series,
-            elements=elements,
-            config=scene.refinement,
-            min_distance_A=TRACING.min_distance_A,
-            optics=scene.series.optics,
-        )
-        return found.trace, found.images
-
-    def repaired(fit: ImageFit | None, model: Path) -> tuple[Trace, None]:
-        found = reconstruct(series, config=RECONSTRUCTION, fit=fit) if fit is not None else degraded
-        return traced(repair(found, model=model))
-
-    raw = _attempt(partial(traced, degraded))
-    outcomes = {
-        "raw": replace(raw, seconds=raw.seconds + reconstruction_s),
-        "refined_raw": _attempt(partial(refined, raw.trace)),
-    }
-    if model is None:
-        return outcomes
-    unet = _attempt(partial(repaired, outcomes["refined_raw"].images, model))
-    # A network that found nothing must not look like one that did.
-    found = len(unet.trace.positions_A) > 0
-    start = unite(unet.trace, raw.trace, min_distance_A=TRACING.min_distance_A) if found else unet.trace
-    outcomes |= {"unet": unet, "refined_unet": _attempt(partial(refined, start))}
-    return {stage: outcomes[stage] for stage in STAGES}
-
-
-def _attempt(work: Callable[[], tuple[Trace, ImageFit | None]]) -> Outcome:
-    """Time a stage; the one place where its failure is caught."""
-    begun = time.monotonic()
-    try:
-        trace, images = work()
-    except ValueError as error:
-        return Outcome(EMPTY_TRACE, None, time.monotonic() - begun, note=str(error))
-    return Outcome(trace, images, time.monotonic() - begun, note="")
+) -> dict[str, Stage]:
+    """Find the atoms at every stage."""
+    search = Search(
+        elements=elements,
+        refinement=scene.refinement,
+        model=model,
+        tracing=TRACING,
+        # Where shifts may be wrong, everybody aligns the images first.
+        reconstruction=RECONSTRUCTION.model_copy(update={"align": "shifts" in scene.refinement.geometry}),
+        optics=scene.series.optics,
+    )
+    found = find_stages(series, search)
+    return found if model is None else {**found, "joint": join_stages(series, search, found)}
 
 
 def make_row(
@@ -198,22 +134,22 @@ def make_row(
     specimen: Specimen,
     series: TiltSeries,
     *,
-    stage: str,
-    outcome: Outcome,
+    name: str,
+    stage: Stage,
     bound: Bound | None,
     note: str,
 ) -> Row:
     """Return everything that ``benchmark.json`` says of one stage."""
     gauge = gauge_of(scene)
-    score, errors = score_in_gauge(outcome.trace, specimen, config=SCORING, gauge=gauge)
+    score, errors = score_in_gauge(stage.trace, specimen, config=SCORING, gauge=gauge)
     crlb_pm = bound.crlb_pm if bound is not None else None
-    images = outcome.images
+    images = stage.refined.images if stage.refined is not None else None
     row: Row = {
         "specimen": scene.specimen,
         "n_atoms": len(specimen.positions_A),
         "dose_e_per_A2": series.dose_e_per_A2,
         "imperfection": scene.imperfection,
-        "stage": stage,
+        "stage": name,
         "recall": score.recall,
         "precision": score.precision,
         "rmsd_pm": errors.rmsd_pm,
@@ -222,7 +158,7 @@ def make_row(
         "species_accuracy": score.species_accuracy,
         "crlb_pm": crlb_pm,
         "efficiency": errors.rmsd_pm / crlb_pm if crlb_pm is not None else None,
-        "seconds": round(outcome.seconds, 3),
+        "seconds": round(stage.seconds, 3),
         "engine": series.engine,
         "gauge": gauge,
         "core_rmsd_pm": errors.core_rmsd_pm,
@@ -237,7 +173,9 @@ def make_row(
         "n_added": images.n_added if images is not None else None,
         "n_removed": images.n_removed if images is not None else None,
         "n_vouched": images.n_vouched if images is not None else None,
-        "note": "; ".join(text for text in (outcome.note, note) if text),
+        "expected_pm": expected_pm(stage.trace),
+        "network_weight_species": {s: worth.network_weight for s, worth in stage.worth.items()} or None,
+        "note": "; ".join(text for text in (stage.note, note) if text),
     }
     if images is not None and gauge == "rigid":
         row["tilt_error_left_deg"] = tilt_error_left_deg(images, series)

@@ -15,6 +15,7 @@ _TITLES = {
     "unet": "unet",
     "refined_raw": "refined (raw)",
     "refined_unet": "refined (unet)",
+    "joint": "joint",
 }
 # Below this, an RMSD over the matched atoms alone is half the story.
 _ENOUGH = 0.98
@@ -37,6 +38,8 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("tilt error left", "tilt_error_left_deg", ".3f"),
     ("its bound", "tilt_bound_deg", ".3f"),
     ("misfit", "misfit", ".3f"),
+    ("expected", "expected_pm", ".2f"),
+    ("network's weight", "network_weight_species", ".2f"),
     ("seconds", "seconds", ".1f"),
 )
 
@@ -71,7 +74,7 @@ def benchmark_page(
         f"![What is unexplained of images, and how far atoms walk for it]({floor_picture})",
         _markdown(*floor_table(floors)),
         "## Everything",
-        "RMSD, median, surface, core and bound in pm, dose in e/Å² per image, tilt error left in degrees.",
+        _EVERYTHING_HEAD,
         _markdown([title for title, _, _ in _COLUMNS], [_cells(row) for row in rows]),
     ]
     notes = _notes(rows)
@@ -186,6 +189,8 @@ def _cells(row: Row) -> list[str]:
 
 
 def _cell(value: Any, style: str) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {format(part, style)}" for name, part in value.items())
     return "–" if value is None else format(value, style)
 
 
@@ -208,6 +213,11 @@ RMSD of the atoms of one element over their bound, pm. Last column: brightness o
 bound of its error, so how surely the images show that it is there. Below about 5 σ no method finds all
 of the atoms and nothing else ([why](refinement.md#which-atoms-can-be-found)), unless it adds what it knows
 of crystals; a network does."""
+
+_EVERYTHING_HEAD = """\
+RMSD, median, surface, core and bound in pm, dose in e/Å² per image, tilt error left in degrees. Expected: the
+error that the atoms themselves state, rms, pm. The network's weight: part of the way to its places that
+`joint` goes."""
 
 _FLOOR_HEAD = """\
 What more dose cannot lower, pm: the true atoms, refined from the images without noise. A sum of spots
@@ -241,9 +251,12 @@ command writes.
 - **Stages**: `raw`, the tomogram (SIRT) traced; `refined`, atoms, probe and geometry fitted to the images,
   from the raw trace, or from the network's and what the raw one shows besides, where the network's word is
   the prior of whether an atom is there, not of where; `unet`, the tomogram made again with what `refined`
-  from raw has found of the images, repaired by the network and traced. Free in the refinement: no geometry
-  (`none`); tilt, turns and shifts (`middle`); defocus as well (`worst`). Seconds are those of the stage
-  alone, on a machine that may have had other work.
+  from raw has found of the images, repaired by the network and traced; `joint`, the atoms of `refined` from
+  the network, gone part of the way to where the network places them, by what that is worth in this series,
+  measured without the truth ([how](refinement.md#network-and-images-together)). A network knows what
+  particles look like: like `unet`, `joint` may err less than the bound, which is that of the images alone.
+  Free in the refinement: no geometry (`none`); tilt, turns and shifts (`middle`); defocus as well (`worst`).
+  Seconds are those of the stage alone, on a machine that may have had other work.
 - **Scores**: atoms are matched one to one within 0.75 Å. Errors are measured after the mean translation is
   removed, and at `middle` and `worst` after a rigid fit, because there specimen and microscope can be turned
   together without changing an image. The bound (Cramér-Rao) is for counting noise, with everything unknown

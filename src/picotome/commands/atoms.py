@@ -93,9 +93,9 @@ def locate(
 ) -> None:
     """Find the atoms of a tilt series by network and images together, each by what it is worth.
 
-    Does reconstruct, trace, refine, apply, trace and refine, and all of it again with a little noise added,
-    which tells how far to trust the network. The file also holds the atoms of the network (trace_unet) and of
-    the images alone (trace_refined).
+    Does reconstruct, trace, refine, apply, trace and refine, then refine, apply and trace once more with a
+    little noise added, which tells how far to trust the network. The file also holds the atoms of the network
+    (trace_unet) and of the images alone (trace_refined).
 
     Example: picotome locate series.h5 --elements Pd,Pt --out atoms.h5
     """

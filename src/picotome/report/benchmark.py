@@ -6,21 +6,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from picotome.report.canvas import FAINT, GREEN, GREY, PURPLE, STAGE_COLOURS, png, scene_name
+from picotome.report.canvas import FAINT, GREEN, GREY, INK, STAGE_COLOURS, png, scene_name
 
 Row = Mapping[str, Any]
 
-# Name, label, colour, line, marker and its size: a diamond on a circle shows that two stages agree.
+# Name, label, colour, line, marker and its size: a small marker on a large one shows that two stages agree.
 _STAGES: tuple[tuple[str, str, str, str, str, int], ...] = (
     ("raw", "raw", STAGE_COLOURS["raw"], "-", "s", 5),
     ("unet", "unet", STAGE_COLOURS["unet"], "-", "^", 6),
     ("refined_raw", "refined (from raw)", GREEN, "-", "o", 8),
-    ("refined_unet", "refined (from unet)", PURPLE, "--", "D", 4),
+    ("refined_unet", "refined (from unet)", INK, "--", "D", 4),
+    ("joint", "joint", STAGE_COLOURS["joint"], ":", "v", 5),
 )
 _ENOUGH = 0.98
 _PANEL_IN, _MARGIN_IN = 2.5, 0.7
 _BEYOND = 1.5
-_LEGEND_COLUMNS = 5
+_LEGEND_COLUMNS = 6
 
 
 def draw_benchmark(path: Path, *, rows: Sequence[Row]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from picotome.report.canvas import FAINT, INK, STAGE_COLOURS, png
+from picotome.trace.matching import rotation_onto
 from picotome.units import PM_PER_A
 
 if TYPE_CHECKING:
@@ -74,14 +75,11 @@ def draw_calibration(path: Path, *, traces: Mapping[str, Trace], scores: Mapping
 
 def _errors_pm(trace: Trace, score: Score) -> Array:
     """(m, 3) errors of matched atoms, the common turn removed as well as the shift."""
-    from scipy.spatial.transform import Rotation
-
     found = trace.positions_A[score.matched_found]
     found = found - found.mean(axis=0)
     true = found - score.displacement_pm / PM_PER_A
     true = true - true.mean(axis=0)
-    turn, _ = Rotation.align_vectors(true, found)
-    errors: Array = (turn.apply(found) - true) * PM_PER_A
+    errors: Array = (found @ rotation_onto(true, found).T - true) * PM_PER_A
     return errors
 
 

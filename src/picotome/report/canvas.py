@@ -11,7 +11,7 @@ from typing import Any
 # Okabe & Ito, "Color Universal Design" (2008): told apart with every kind of colour vision.
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#999999"
-STAGE_COLOURS = {"raw": VERMILION, "unet": BLUE, "refined": GREEN}
+STAGE_COLOURS = {"raw": VERMILION, "unet": BLUE, "refined": GREEN, "joint": PURPLE}
 ELEMENT_COLOURS = (SKY, ORANGE, GREEN, PURPLE, YELLOW, BLUE, VERMILION)
 INK, FAINT = "#1a1a1a", "#8c8c8c"
 ERROR_MAP = "viridis"

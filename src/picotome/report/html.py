@@ -210,12 +210,14 @@ def _specimen_rows(specimen: Mapping[str, Any]) -> str:
             f"<tr class='{kind}'><td class='text'>{name}</td><td class='text'>{escape(str(stage))}</td>"
             f"{cells}</tr>"
         )
-    dose = specimen.get("dose_e_per_A2")
+    dose, weights = specimen.get("dose_e_per_A2"), specimen.get("network_weight")
     facts = (
         str(specimen.get("description", "")),
         f"images: {specimen.get('engine', _MISSING)}",
         f"{specimen['n_tilts']} tilts" if "n_tilts" in specimen else "",
         "no noise" if dose is None else f"{format_number(dose, 0)} e/Å² per image",
+        f"the network's weight in joint: {format_number(weights, 2)}" if weights else "",
+        *(f"{stage}: {score['note']}" for stage, score in stages.items() if score.get("note")),
     )
     note = escape("; ".join(fact for fact in facts if fact))
     rows.append(f"<tr><td></td><td class='text note' colspan='{len(_COLUMNS) + 1}'>{note}</td></tr>")

@@ -9,6 +9,7 @@ from typing import Any
 from picotome.records import ImageFit, Score, Trace
 from picotome.trace.joint import Worth
 from picotome.trace.numbers import score_numbers
+from picotome.trace.uncertainty import expected_pm
 
 _COLUMNS = (
     ("true", "n_true", "d"),
@@ -50,9 +51,11 @@ def refinement_lines(trace: Trace, images: ImageFit) -> str:
     ]
     if images.coherence is not None:
         lines.insert(3, ("waves", f"{images.coherence:.0%} of the interference of a still lattice"))
-    if trace.uncertainty_pm is not None:
-        rms = math.sqrt(float((trace.uncertainty_pm**2).sum(axis=1).mean()))
-        lines.append(("error", f"{rms:.1f} pm rms expected from counting and misfit, common motions apart"))
+    expected = expected_pm(trace)
+    if expected is not None:
+        lines.append(
+            ("error", f"{expected:.1f} pm rms expected from counting and misfit, common motions apart")
+        )
     return "\n".join(f"{key:>10}  {text}" for key, text in lines)
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from picotome.records import Trace
-from picotome.trace.matching import match_atoms
+from picotome.trace.matching import match_atoms, rotation_onto
 from picotome.trace.species import by_element
 from picotome.units import PM_PER_A
 
@@ -30,9 +30,11 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-# Of χ² with three degrees of freedom: squares of a normal vector's length over its variance along an axis.
-_MEDIAN_CHI2 = 2.365974
-# One in a thousand of them is larger.
+# No square of a length counts for more than this many times that which four in five are below.
+_QUANTILE, _MOST = 0.8, 2.0
+# The mean of such squares of a normal vector, over its variance along an axis: without that limit it is 3.
+_COUNTED_CHI2 = 2.944
+# One in a thousand squares is larger.
 _FAR_CHI2 = 16.266
 # Fewer atoms of an element are judged together with all others.
 _FEWEST = 20
@@ -94,7 +96,8 @@ def join_positions(
 ) -> Joint:
     """Move refined atoms towards a network's by what the network is worth, element by element.
 
-    Spreads are medians, which the few atoms that noise has carried off cannot pull.
+    Spreads are mean squares in which the few atoms that noise has carried off count for no more than atoms
+    that are far out.
 
     Parameters
     ----------
@@ -173,8 +176,14 @@ def _worth(to_network_A: Array, refined_A: Array, network_A: Array, which: Array
 
 
 def _variance_A2(vectors_A: Array) -> float:
-    """Variance along an axis of (n, 3) vectors, from their median length."""
-    return float(np.median(np.square(vectors_A).sum(axis=1))) / _MEDIAN_CHI2
+    """Variance along an axis of (n, 3) vectors, among which a few may be of another kind.
+
+    A median would resist these better, but atoms of one element differ in their errors, and it is the large
+    ones that count.
+    """
+    squares_A2 = np.square(vectors_A).sum(axis=1)
+    most_A2 = _MOST * np.quantile(squares_A2, _QUANTILE)
+    return float(np.minimum(squares_A2, most_A2).mean()) / _COUNTED_CHI2
 
 
 def _covariance_A2(a_A: Array, b_A: Array) -> float:
@@ -190,8 +199,6 @@ def _carried_onto(to_A: Array, found_A: Array, *, radius_A: float) -> Array:
 
     Images place a specimen but for what all of their angles and shifts have in common.
     """
-    from scipy.spatial.transform import Rotation
-
     carried_A = np.full_like(to_A, np.nan)
     there, here = match_atoms(to_A, found_A, radius_A=radius_A)
     if len(there) < _FEWEST:
@@ -200,6 +207,6 @@ def _carried_onto(to_A: Array, found_A: Array, *, radius_A: float) -> Array:
     square_A2 = np.square(a - b).sum(axis=1)
     weights = np.minimum(1.0, _FAR_A**2 / np.maximum(square_A2, 1e-12))
     a_mean, b_mean = (np.average(x, axis=0, weights=weights) for x in (a, b))
-    rotation, _ = Rotation.align_vectors(a - a_mean, b - b_mean, weights=weights)
-    carried_A[there] = rotation.apply(b - b_mean) + a_mean
+    rotation = rotation_onto(a - a_mean, b - b_mean, weights=weights)
+    carried_A[there] = (b - b_mean) @ rotation.T + a_mean
     return carried_A

@@ -123,6 +123,29 @@ def match_translated(true_A: Array, found_A: Array, *, radius_A: float) -> Match
     return Match(true=true, found=found, translation_A=translation_A)
 
 
+def rotation_onto(to_A: Array, from_A: Array, *, weights: Array | None = None) -> Array:
+    """Best proper rotation of centred positions onto others, pair by pair.
+
+    By singular values (Kabsch, doi:10.1107/S0567739476001873).
+
+    Parameters
+    ----------
+    to_A, from_A
+        (n, 3) positions of pairs, each set about its own (weighted) mean, Å.
+    weights
+        (n,) of the squared distances; default: all the same.
+
+    Returns
+    -------
+    rotation
+        (3, 3) matrix R, with ``from_A @ R.T`` as near to ``to_A`` as any rotation brings it.
+    """
+    weighted_A = to_A if weights is None else to_A * weights[:, None]
+    u, _, vt = np.linalg.svd(weighted_A.T @ from_A)
+    rotation: Array = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
+    return rotation
+
+
 def _at_most(vector: Array, length: float) -> Array:
     shortened: Array = vector * min(1.0, length / max(float(np.linalg.norm(vector)), 1e-300))
     return shortened

@@ -10,7 +10,7 @@ import numpy as np
 
 from picotome.records import Score
 from picotome.rng import stream
-from picotome.trace.matching import match_atoms, match_translated
+from picotome.trace.matching import match_atoms, match_translated, rotation_onto
 from picotome.trace.species import by_element
 from picotome.trace.surface import find_surface
 from picotome.units import PM_PER_A
@@ -168,10 +168,7 @@ def _rigid_rmsd_A(true_A: Array, found_A: Array) -> float:
     if len(true_A) < _FEWEST_RIGID:
         return math.nan
     a, b = true_A - true_A.mean(axis=0), found_A - found_A.mean(axis=0)
-    u, _, vt = np.linalg.svd(a.T @ b)
-    mirror = np.sign(np.linalg.det(u @ vt))
-    rotation = u @ np.diag([1.0, 1.0, mirror]) @ vt
-    return _rms(np.linalg.norm(a @ rotation - b, axis=1))
+    return _rms(np.linalg.norm(a @ rotation_onto(b, a).T - b, axis=1))
 
 
 def _affine_rmsd_A(true_A: Array, found_A: Array) -> float:

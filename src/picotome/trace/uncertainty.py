@@ -25,6 +25,8 @@ from picotome.units import PM_PER_A
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from picotome.records import Trace
+
     Array = NDArray[Any]
 
 # The noise of an atom is that of its neighbourhood, seen at places further than this from any atom.
@@ -32,6 +34,13 @@ _NEIGHBOURHOOD_A, _ON_ATOM_A = 2.0, 0.6
 _LEAST = 1e-6
 # See above.
 _ON_ATOMS = 2.2
+
+
+def expected_pm(trace: Trace) -> float | None:
+    """Error in three dimensions that a trace expects of its atoms, rms; None where it expects none."""
+    if trace.uncertainty_pm is None or not len(trace.uncertainty_pm):
+        return None
+    return math.sqrt(float(np.square(trace.uncertainty_pm).sum(axis=1).mean()))
 
 
 def peak_errors(

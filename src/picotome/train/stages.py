@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from picotome.configs.imaging import OpticsConfig
-from picotome.configs.schema import RefinementConfig, TracingConfig
+from picotome.configs.schema import ReconstructionConfig, RefinementConfig, TracingConfig
 from picotome.datasets.identity import versions
 from picotome.datasets.stages import check_out, simulated_optics, write_stage
 from picotome.datasets.store import pick, read_records, specimen_of
 from picotome.progress import Track
 from picotome.records import TiltSeries, Tomogram
 from picotome.train.apply import repair
-from picotome.train.locate import Located, locate_atoms
+from picotome.train.locate import Located, Search, locate_atoms
 
 
 def apply_file(file: Path, *, weights: Path, out: Path) -> Tomogram:
@@ -46,15 +46,16 @@ def locate_file(
     """
     check_out(out)
     records = read_records(series_path)
-    located = locate_atoms(
-        pick(records, TiltSeries, series_path),
+    search = Search(
         elements=elements,
-        model=weights,
         refinement=refinement,
+        model=weights,
         tracing=TracingConfig(min_distance_A=min_distance_A),
+        # Where shifts may be wrong, the images are aligned first.
+        reconstruction=ReconstructionConfig(align="shifts" in refinement.geometry),
         optics=optics if optics is not None else simulated_optics(series_path),
-        track=track,
     )
+    located = locate_atoms(pick(records, TiltSeries, series_path), search, track=track)
     stored = {
         **specimen_of(records),
         "trace": located.joint.trace,

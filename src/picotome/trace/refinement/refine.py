@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -210,27 +209,6 @@ def refine_trace(
         learned,
         noise_rms=counting[target.inside].reshape(series.images.shape).sqrt().cpu().numpy(),
     )
-
-
-def refine_first(
-    starts: Sequence[Trace],
-    series: TiltSeries,
-    *,
-    elements: Sequence[str],
-    config: RefinementConfig,
-    min_distance_A: float,
-    optics: OpticsConfig | None = None,
-) -> Refined | None:
-    """Refine the first trace that can be refined; None if none can.
-
-    What a young network leaves need not look like atoms; its images then say so, and the next trace is tried.
-    """
-    for trace in starts:
-        with suppress(ValueError):
-            return refine_trace(
-                trace, series, elements=elements, config=config, min_distance_A=min_distance_A, optics=optics
-            )
-    return None
 
 
 def _with_measured_noise(model: ImageModel, target: Target, series: TiltSeries) -> Target:
