@@ -96,8 +96,8 @@ DRAWINGS: dict[str, Callable[[Path], None]] = {
     "fourier of a full series": lambda path: figures.draw_fourier(
         path, **TOMOGRAMS, tilt_deg=np.linspace(-90.0, 90.0, 37)
     ),
-    "errors": lambda path: figures.draw_error_histogram(path, scores=make_scores(SPECIMEN)),
-    "errors of nothing": lambda path: figures.draw_error_histogram(path, scores=NO_MATCH),
+    "errors": lambda path: figures.draw_errors(path, scores=make_scores(SPECIMEN)),
+    "errors of nothing": lambda path: figures.draw_errors(path, scores=NO_MATCH),
     "atoms": lambda path: figures.draw_atoms(path, specimen=SPECIMEN, scores=make_scores(SPECIMEN)),
     "atoms none of them found": lambda path: figures.draw_atoms(path, specimen=SPECIMEN, scores=NO_MATCH),
     "atom alone": lambda path: figures.draw_specimen(path, specimen=make_specimen(1)),
@@ -130,7 +130,7 @@ def test_every_figure_is_a_png_with_something_on_it(name: str, tmp_path: Path) -
 
 def test_every_figure_is_tested() -> None:
     drawn = {f"draw_{name}" for name in ("slices", "fourier", "atoms", "training", "series", "specimen")}
-    drawn |= {"draw_tomogram", "draw_trace", "draw_error_histogram", "draw_calibration"}
+    drawn |= {"draw_tomogram", "draw_trace", "draw_errors", "draw_calibration"}
     assert drawn == set(figures.__all__)
 
 

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-_N_BINS = 36
 _SHOWN_PERCENTILE = 99.0
 _MARKERS = 60
 
 
-def draw_error_histogram(path: Path, *, scores: Mapping[str, Score]) -> None:
-    """Draw how far matched atoms are from their true positions, one histogram for each stage.
+def draw_errors(path: Path, *, scores: Mapping[str, Score]) -> None:
+    """Draw how many of the true atoms are found how near to their true positions, a curve for each stage.
 
-    Solid lines are RMSDs, dashed ones medians. Errors beyond the last bin are counted in the legend.
+    A curve rises at every matched atom and ends at the recall. The dot on it is the RMSD, where it crosses
+    one half of the matched atoms the median. Errors beyond the frame are counted in the legend.
 
     Parameters
     ----------
@@ -34,15 +34,18 @@ def draw_error_histogram(path: Path, *, scores: Mapping[str, Score]) -> None:
     scores
         Score of each stage, for example ``raw`` and ``unet``.
     """
-    errors = {stage: np.linalg.norm(score.displacement_pm, axis=1) for stage, score in scores.items()}
-    edges = _bin_edges(errors)
-    with png(path, width_in=6.6, height_in=3.9) as figure:
+    errors = {
+        stage: np.sort(np.linalg.norm(score.displacement_pm, axis=1)) for stage, score in scores.items()
+    }
+    largest_pm = _largest(errors)
+    with png(path, width_in=6.6, height_in=4.1) as figure:
         axes = figure.add_subplot()
         for number, (stage, error_pm) in enumerate(errors.items()):
-            _draw_errors(axes, stage, error_pm, edges, scores[stage], _stage_colour(stage, number))
-        axes.set(xlabel="distance from the true position (pm)", ylabel="atoms per bin", xlim=(0, edges[-1]))
-        axes.grid(axis="y")
-        figure.legend(loc="outside upper left", title="solid line: RMSD; dashed: median", alignment="left")
+            _draw_found(axes, stage, error_pm, largest_pm, scores[stage], _stage_colour(stage, number))
+        axes.set(xlabel="distance from the true position (pm)", ylabel="fraction of the true atoms")
+        axes.set(xlim=(0, largest_pm), ylim=(0, 1.02))
+        axes.grid(True)
+        figure.legend(loc="outside upper left", title="found within a distance; dot: RMSD", alignment="left")
 
 
 def draw_training(path: Path, *, history: Sequence[Mapping[str, float]]) -> None:
@@ -93,23 +96,25 @@ def _stage_colour(stage: str, number: int) -> str:
     return STAGE_COLOURS.get(stage, (GREEN, PURPLE, GREY)[number % 3])
 
 
-def _bin_edges(errors: Mapping[str, Array]) -> Array:
+def _largest(errors: Mapping[str, Array]) -> float:
     together = np.concatenate([*errors.values(), np.zeros(0)])
     largest = float(np.percentile(together, _SHOWN_PERCENTILE)) * 1.1 if together.size else 0.0
-    edges: Array = np.linspace(0.0, largest if largest > 0 else 1.0, _N_BINS + 1)
-    return edges
+    return largest if largest > 0 else 1.0
 
 
-def _draw_errors(axes: Any, stage: str, error_pm: Array, edges: Array, score: Score, colour: str) -> None:
-    beyond = int(np.sum(error_pm > edges[-1]))
+def _draw_found(axes: Any, stage: str, error_pm: Array, largest_pm: float, score: Score, colour: str) -> None:
+    beyond = int(np.sum(error_pm > largest_pm))
     label = f"{stage}: RMSD {_pm(score.rmsd_pm)}, median {_pm(score.median_pm)}, {len(error_pm)} atoms"
     if beyond:
         label += f" ({beyond} beyond)"
-    axes.hist(error_pm, bins=edges, color=colour, alpha=0.28, linewidth=0)
-    axes.hist(error_pm, bins=edges, color=colour, histtype="step", linewidth=1.4, label=label)
+    found = np.arange(len(error_pm) + 1) / score.n_true
+    at_pm = np.concatenate([[0.0], error_pm, [max(largest_pm, *error_pm[-1:])]])
+    axes.plot(
+        at_pm, np.append(found, found[-1]), drawstyle="steps-post", color=colour, linewidth=1.5, label=label
+    )
     if len(error_pm):
-        axes.axvline(score.rmsd_pm, color=colour, linewidth=1.4)
-        axes.axvline(score.median_pm, color=colour, linewidth=1.2, linestyle=(0, (4, 3)))
+        below = np.searchsorted(error_pm, score.rmsd_pm)
+        axes.plot(score.rmsd_pm, found[below], "o", color=colour, markersize=6)
 
 
 def _pm(value: float) -> str:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from picotome.report.atoms import draw_atoms, draw_specimen, draw_trace
 from picotome.report.calibration import draw_calibration
-from picotome.report.curves import draw_error_histogram, draw_training
+from picotome.report.curves import draw_errors, draw_training
 from picotome.report.volumes import draw_fourier, draw_series, draw_slices, draw_tomogram
 
 __all__ = [
     "draw_atoms",
     "draw_calibration",
-    "draw_error_histogram",
+    "draw_errors",
     "draw_fourier",
     "draw_series",
     "draw_slices",

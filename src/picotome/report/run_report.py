@@ -12,7 +12,7 @@ from picotome.records import Pair, Score, TiltSeries, Tomogram, Trace
 from picotome.report.figures import (
     draw_atoms,
     draw_calibration,
-    draw_error_histogram,
+    draw_errors,
     draw_fourier,
     draw_series,
     draw_slices,
@@ -22,6 +22,7 @@ from picotome.report.html import write_report
 
 Figure = tuple[str, Path, str]
 
+_ERRORS = "True atoms that are found within a distance: a curve ends at its recall, its dot is the RMSD."
 _CALIBRATION = "Errors that the fit predicts against true ones, for atoms in order of the prediction."
 
 
@@ -85,7 +86,7 @@ def draw_particle(folder: Path, item: Judged) -> list[Figure]:
     draw_series(images, series=pair.series)
     draw_slices(slices, **tomograms, title=name)
     draw_fourier(fourier, **tomograms, tilt_deg=_tilts_about_y(pair.series))
-    draw_error_histogram(errors, scores=item.scores)
+    draw_errors(errors, scores=item.scores)
     draw_atoms(atoms, specimen=pair.specimen, scores=item.scores)
     calibration = folder / f"{name}_calibration.png"
     drawn = draw_calibration(calibration, traces=item.traces, scores=item.scores)
@@ -93,7 +94,11 @@ def draw_particle(folder: Path, item: Judged) -> list[Figure]:
         (f"{name}: tilt series", images, "Images as recorded, with their tilts."),
         (f"{name}: slices", slices, "Slices through the raw, the repaired and the ideal tomogram."),
         (f"{name}: Fourier slice", fourier, "Power at ky = 0; between the lines no image was recorded."),
-        (f"{name}: errors", errors, "Distance of each matched atom from its true position."),
+        (
+            f"{name}: errors",
+            errors,
+            "True atoms found within a distance; each curve ends at its recall, the dot is the RMSD.",
+        ),
         (f"{name}: atoms", atoms, "True atoms coloured by the error of their partner."),
         *([(f"{name}: calibration", calibration, _CALIBRATION)] if drawn else []),
     ]
