@@ -108,7 +108,7 @@ def _draw_found(axes: Any, stage: str, error_pm: Array, largest_pm: float, score
     if beyond:
         label += f" ({beyond} beyond)"
     found = np.arange(len(error_pm) + 1) / score.n_true
-    at_pm = np.concatenate([[0.0], error_pm, [max(largest_pm, *error_pm[-1:])]])
+    at_pm = np.concatenate([[0.0], error_pm, [max([largest_pm, *error_pm])]])
     axes.plot(
         at_pm, np.append(found, found[-1]), drawstyle="steps-post", color=colour, linewidth=1.5, label=label
     )
