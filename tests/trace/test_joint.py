@@ -61,6 +61,10 @@ def rmsd_pm(positions_A, true_A):
     return 100 * np.sqrt(np.square(rotation.apply(a) - b).sum(1).mean())
 
 
+def stated_pm(trace):
+    return np.sqrt(np.square(trace.uncertainty_pm).sum(1).mean())
+
+
 @pytest.mark.parametrize("images_A", [0.03, 0.08, 0.2])
 @pytest.mark.parametrize("own_A", [0.0, 0.04, 0.15])
 def test_together_they_are_as_good_as_the_best_mixture(images_A, own_A):
@@ -77,9 +81,24 @@ def test_together_they_are_as_good_as_the_best_mixture(images_A, own_A):
     assert worth.images_pm == pytest.approx(mixtures[0], rel=0.1)
     # It is a difference of what the images and what both have: known to a part of the larger of them.
     assert worth.joint_pm**2 == pytest.approx(found**2, abs=0.1 * worth.images_pm**2)
-    said = np.sqrt(np.square(joint.trace.uncertainty_pm).sum(1).mean())
-    assert said == pytest.approx(np.sqrt(3) * 100 * images_A * worth.joint_pm / worth.images_pm)
+    assert 0.999 * worth.joint_pm < stated_pm(joint.trace) < 1.1 * worth.joint_pm
     assert worth.n_atoms == N
+
+
+def test_a_fit_that_expects_too_little_is_not_believed():
+    """Noise moves atoms three times as far as the fit says: what is left is as large as ever."""
+    _, refined, network, disturbed = two_estimates(images_A=0.2, prior_A=0.08)
+    humble, proud = (
+        join_positions(
+            replace(refined, uncertainty_pm=part * refined.uncertainty_pm),
+            network,
+            disturbed=disturbed,
+            added_noise=ADDED,
+            min_distance_A=1.8,
+        ).trace
+        for part in (1.0, 1.0 / 3.0)
+    )
+    assert stated_pm(proud) == pytest.approx(stated_pm(humble), rel=0.1)
 
 
 def test_a_network_that_is_wrong_of_its_own_accord_is_not_followed():

@@ -139,32 +139,32 @@ def join_positions(
     )
     drawn = np.isfinite(to_network_A).all(axis=1)
     known = drawn & np.isfinite(refined_moves_A + network_moves_A).all(axis=1)
-    everyone = _worth(to_network_A, refined_moves_A, network_moves_A, known)
-    weight, shrunk = np.zeros(len(start_A)), np.ones(len(start_A))
+    weight, scale = np.zeros(len(start_A)), np.ones(len(start_A))
     worth: dict[str, Worth] = {}
     for symbol, mask in by_element(refined.atomic_numbers).items():
-        few = np.count_nonzero(known & mask) < _FEWEST
-        found = everyone if few else _worth(to_network_A, refined_moves_A, network_moves_A, known & mask)
+        judged = known & mask if np.count_nonzero(known & mask) >= _FEWEST else known
+        found = _worth(to_network_A[judged], refined_moves_A[judged], network_moves_A[judged])
         if found is None:
             continue
         worth[symbol] = found
         weight[mask & drawn] = found.network_weight
-        shrunk[mask & drawn] = found.joint_pm / found.images_pm
+        # Where electrons are few an atom hops: noise moves it further than a fit, which sees slopes, expects.
+        fit_pm = float(np.sqrt(np.square(refined.uncertainty_pm[judged]).sum(axis=1).mean()))
+        scale[mask & drawn] = found.joint_pm / min(found.images_pm, fit_pm)
     trace = replace(
         refined,
         positions_A=start_A + weight[:, None] * np.nan_to_num(to_network_A),
-        uncertainty_pm=refined.uncertainty_pm * shrunk[:, None],
+        uncertainty_pm=refined.uncertainty_pm * scale[:, None],
         network_weight=weight,
     )
     return Joint(trace, worth)
 
 
-def _worth(to_network_A: Array, refined_A: Array, network_A: Array, which: Array) -> Worth | None:
-    n_atoms = int(np.count_nonzero(which))
-    if n_atoms < _FEWEST:
+def _worth(to_network_A: Array, refined_A: Array, network_A: Array) -> Worth | None:
+    if len(to_network_A) < _FEWEST:
         return None
-    apart_A2, images_A2 = _variance_A2(to_network_A[which]), _variance_A2(refined_A[which])
-    shared_A2 = _covariance_A2(refined_A[which], network_A[which])
+    apart_A2, images_A2 = _variance_A2(to_network_A), _variance_A2(refined_A)
+    shared_A2 = _covariance_A2(refined_A, network_A)
     gained_A2 = max(images_A2 - shared_A2, 0.0)
     weight = min(gained_A2 / apart_A2, 1.0) if apart_A2 > 0.0 else 0.0
     images_pm, apart_pm, shared_pm, joint_pm = (
@@ -172,7 +172,7 @@ def _worth(to_network_A: Array, refined_A: Array, network_A: Array, which: Array
         # Where the way to the network ends, its error is at most what both have in common.
         for value_A2 in (images_A2, apart_A2, shared_A2, images_A2 - weight * gained_A2)
     )
-    return Worth(n_atoms, images_pm, apart_pm, shared_pm, weight, joint_pm)
+    return Worth(len(to_network_A), images_pm, apart_pm, shared_pm, weight, joint_pm)
 
 
 def _variance_A2(vectors_A: Array) -> float:
