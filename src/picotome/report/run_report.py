@@ -94,11 +94,7 @@ def draw_particle(folder: Path, item: Judged) -> list[Figure]:
         (f"{name}: tilt series", images, "Images as recorded, with their tilts."),
         (f"{name}: slices", slices, "Slices through the raw, the repaired and the ideal tomogram."),
         (f"{name}: Fourier slice", fourier, "Power at ky = 0; between the lines no image was recorded."),
-        (
-            f"{name}: errors",
-            errors,
-            "True atoms found within a distance; each curve ends at its recall, the dot is the RMSD.",
-        ),
+        (f"{name}: errors", errors, _ERRORS),
         (f"{name}: atoms", atoms, "True atoms coloured by the error of their partner."),
         *([(f"{name}: calibration", calibration, _CALIBRATION)] if drawn else []),
     ]
